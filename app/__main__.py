@@ -1,0 +1,68 @@
+"""Runs the application: ``python -m app``."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Say where the application is to be found and hand over to uvicorn.
+
+    Parameters:
+        arguments: The command line's, by default those of this process.
+
+    Raises:
+        SystemExit: With a line that names the cause and the cure where the address cannot
+            be listened on; with uvicorn's own status when the server ends.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Run the tutorial's FastAPI application.",
+        epilog="Every other option goes to uvicorn, as 'uvicorn --help' lists them.",
+    )
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", default=8000, type=_port, help="port to listen on (%(default)s)")
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (1)")
+    parser.add_argument("--reload", action="store_true", help="restart when the code changes")
+    options, rest = parser.parse_known_args(arguments)
+
+    if problem := _cannot_listen(options.host, options.port):
+        sys.exit(f"{parser.prog}: {problem}; choose another with --host and --port")
+    shown = "localhost" if options.host in ("0.0.0.0", "::", "") else options.host
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{options.port}"
+    print(f"Docs    {address}/docs\nMetrics {address}/metrics", flush=True)
+
+    server = ["app.main:app", "--host", options.host, "--port", str(options.port), *rest]
+    if options.workers is not None:
+        server += ["--workers", str(options.workers)]
+    if options.reload:
+        server.append("--reload")
+    uvicorn.main(server, prog_name=parser.prog)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not between 0 and 65535")
+    return port
+
+
+def _cannot_listen(host: str, port: int) -> str | None:
+    """Why nothing can listen there, or None: uvicorn finds out only after it has started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return f"cannot listen on {host} port {port} ({error.strerror or error})"
+    return None
+
+
+if __name__ == "__main__":
+    main()

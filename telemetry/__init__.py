@@ -1,0 +1,66 @@
+"""Request and memory metrics for any FastAPI application, through OpenTelemetry."""
+
+from collections.abc import Collection
+from weakref import WeakSet
+
+from fastapi import FastAPI
+from opentelemetry.metrics import MeterProvider
+from starlette.types import ASGIApp
+
+from telemetry.instrumentation.memory import observe_memory
+from telemetry.instrumentation.recorder import recorder_of
+from telemetry.instrumentation.requests import RequestMetrics
+from telemetry.instrumentation.routes import RouteTemplates
+from telemetry.instrumentation.stack import wrap_middleware_stack
+from telemetry.sdk.endpoint import MetricsEndpoint
+from telemetry.sdk.provider import meter_provider as global_meter_provider
+from telemetry.sdk.reader import registry_of
+from telemetry.sdk.serving import serve_metrics
+
+__all__ = ["instrument"]
+__version__ = "0.1.0"
+
+_instrumented: WeakSet[FastAPI] = WeakSet()
+
+
+def instrument(
+    app: FastAPI,
+    *,
+    meter_provider: MeterProvider | None = None,
+    excluded_paths: Collection[str] = (
+        "/favicon.ico",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/metrics",
+    ),
+) -> None:
+    """Measure an application's requests and memory, and serve ``/metrics``.
+
+    It may be called before or after routes and middleware are added, and more than once:
+    every call but the first does nothing. The series are ``app_requests_total``,
+    ``app_responses_total``, ``app_requests_processing_time_seconds`` and
+    ``app_memory_usage_bytes``.
+
+    Parameters:
+        app: The application. A ``/metrics`` route of its own stays, and a warning is logged.
+        meter_provider: Where the instruments are made. By default the global meter provider,
+            which is set to the SDK's where the application has set none.
+        excluded_paths: Route templates, or paths that no route matches, that are not counted.
+    """
+    if app in _instrumented:
+        return
+    _instrumented.add(app)
+    provider = meter_provider or global_meter_provider()
+    recorder = recorder_of(provider)
+    observe_memory(provider)
+    endpoint = MetricsEndpoint(registry_of(provider))
+    templates = RouteTemplates(app.router.routes)
+
+    def measure(stack: ASGIApp) -> ASGIApp:
+        serve_metrics(app, endpoint)
+        return RequestMetrics(
+            stack, recorder=recorder, templates=templates, excluded_paths=excluded_paths
+        )
+
+    wrap_middleware_stack(app, measure)

@@ -1,0 +1,1 @@
+"""What is measured: requests and memory, through the OpenTelemetry Metrics API only."""

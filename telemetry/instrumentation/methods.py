@@ -1,0 +1,33 @@
+"""The request method as a label that a stranger cannot blow up."""
+
+import os
+
+OTHER = "_OTHER"
+"""What every method outside the known ones is called."""
+
+_REGISTERED = frozenset(
+    {
+        "CONNECT",
+        "DELETE",
+        "GET",
+        "HEAD",
+        "OPTIONS",
+        "PATCH",
+        "POST",
+        "PUT",
+        "QUERY",
+        "TRACE",
+    }
+)
+
+
+def known_methods() -> frozenset[str]:
+    """The methods that are shown by their own name.
+
+    They are those of RFC 9110, PATCH (RFC 5789) and QUERY (RFC 10008), or, where
+    ``OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`` is set, exactly the methods which that
+    comma-separated, case-sensitive list names. See ``http.request.method`` in
+    https://opentelemetry.io/docs/specs/semconv/registry/attributes/http/.
+    """
+    listed = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "").split(",")
+    return frozenset(name.strip() for name in listed if name.strip()) or _REGISTERED

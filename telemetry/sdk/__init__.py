@@ -1,0 +1,1 @@
+"""How the numbers leave the process: the only part that imports the OpenTelemetry SDK."""

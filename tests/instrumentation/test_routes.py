@@ -1,0 +1,251 @@
+"""The template that a request is counted under, for each shape of routing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates
+from tests.support.applications import Measured
+
+
+async def answer() -> str:
+    return "ok"
+
+
+async def plain(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+def paths_of(app: FastAPI, *requests: str, method: str = "GET") -> set[str]:
+    measured = Measured(app)
+    for path in requests:
+        measured.client.request(method, path, follow_redirects=False)
+    return measured.paths()
+
+
+def test_a_parameter() -> None:
+    app = FastAPI()
+    app.get("/items/{item_id}")(answer)
+    assert paths_of(app, "/items/1", "/items/2") == {"/items/{item_id}"}
+
+
+def test_a_converter_as_it_was_written() -> None:
+    app = FastAPI()
+    app.get("/files/{name:path}")(answer)
+    app.add_route("/numbers/{n:int}", plain)
+    assert paths_of(app, "/files/a/b/c", "/numbers/7") == {
+        "/files/{name:path}",
+        "/numbers/{n:int}",
+    }
+
+
+def test_nested_routers_with_parameters_in_their_prefixes() -> None:
+    inner, outer, app = APIRouter(prefix="/v1"), APIRouter(), FastAPI()
+    inner.get("/items/{i}")(answer)
+    outer.include_router(inner, prefix="/{tenant}")
+    app.include_router(outer, prefix="/api")
+    assert paths_of(app, "/api/acme/v1/items/1") == {"/api/{tenant}/v1/items/{i}"}
+
+
+def test_one_router_included_twice() -> None:
+    router, app = APIRouter(), FastAPI()
+    router.get("/items/{i}")(answer)
+    router.add_route("/plain", plain)
+    app.include_router(router, prefix="/v1")
+    app.include_router(router, prefix="/{version}")
+    assert paths_of(app, "/v1/items/1", "/v2/items/1", "/v1/plain", "/v3/plain") == {
+        "/v1/items/{i}",
+        "/{version}/items/{i}",
+        "/v1/plain",
+        "/{version}/plain",
+    }
+
+
+def test_one_endpoint_under_several_paths() -> None:
+    app = FastAPI()
+    app.get("/a/{x}")(app.get("/b/{x}")(answer))
+    app.add_route("/c/{x}", plain)
+    app.add_route("/d/{x}", plain)
+    assert paths_of(app, "/a/1", "/b/1", "/c/1", "/d/1") == {"/a/{x}", "/b/{x}", "/c/{x}", "/d/{x}"}
+
+
+def test_a_mounted_application_and_one_mounted_in_it() -> None:
+    app, sub, deep = FastAPI(), FastAPI(), FastAPI()
+    deep.get("/leaf/{i}")(answer)
+    sub.get("/items/{i}")(answer)
+    sub.mount("/deep/{region}", deep)
+    app.mount("/sub", sub)
+    assert paths_of(app, "/sub/items/1", "/sub/deep/eu/leaf/1") == {
+        "/sub/items/{i}",
+        "/sub/deep/{region}/leaf/{i}",
+    }
+
+
+def test_one_application_mounted_twice() -> None:
+    app, sub = FastAPI(), FastAPI()
+    sub.get("/items/{i}")(answer)
+    app.mount("/one", sub)
+    app.mount("/two/{which}", sub)
+    assert paths_of(app, "/one/items/1", "/two/x/items/1") == {
+        "/one/items/{i}",
+        "/two/{which}/items/{i}",
+    }
+
+
+def test_mounts_of_starlette_of_routers_and_behind_middleware() -> None:
+    app, wrapped, router = FastAPI(), FastAPI(), APIRouter()
+    wrapped.get("/w/{i}")(answer)
+    router.get("/r/{i}")(answer)
+    app.mount("/starlette", Starlette(routes=[Route("/s/{i}", plain), Mount("/m", routes=[])]))
+    app.mount("/wrapped", CORSMiddleware(wrapped, allow_origins=["*"]))
+    app.mount("/router", router)
+    assert paths_of(app, "/starlette/s/1", "/wrapped/w/1", "/router/r/1") == {
+        "/starlette/s/{i}",
+        "/wrapped/w/{i}",
+        "/router/r/{i}",
+    }
+
+
+def test_a_mount_in_an_included_router() -> None:
+    app, sub, router = FastAPI(), FastAPI(), APIRouter()
+    sub.get("/items/{i}")(answer)
+    router.mount("/sub", sub)
+    app.include_router(router, prefix="/{tenant}")
+    assert paths_of(app, "/acme/sub/items/1") == {"/{tenant}/sub/items/{i}"}
+
+
+def test_a_host_route() -> None:
+    app, sub = FastAPI(), FastAPI()
+    sub.get("/items/{i}")(answer)
+    app.router.routes.append(Host("testserver", app=sub))
+    assert paths_of(app, "/items/1") == {"/items/{i}"}
+
+
+def test_a_root_path_is_not_part_of_the_template() -> None:
+    app, sub = FastAPI(), FastAPI()
+    app.get("/items/{i}")(answer)
+    sub.get("/leaf/{i}")(answer)
+    app.mount("/one", sub)
+    app.mount("/two", sub)
+    measured = Measured(app)
+    client = TestClient(app, root_path="/behind/proxy")
+    for path in ("/items/1", "/behind/proxy/items/1", "/behind/proxy/two/leaf/1"):
+        assert client.get(path).status_code == 200
+    assert client.get("/behind/proxy/docs").status_code == 200
+    assert measured.paths() == {"/items/{i}", "/two/leaf/{i}"}
+
+
+def test_405_and_422_have_the_route_that_was_asked_for() -> None:
+    app = FastAPI()
+
+    @app.get("/items/{item_id}")
+    async def item(item_id: int) -> int:
+        return item_id
+
+    measured = Measured(app)
+    assert measured.client.post("/items/1").status_code == 405
+    assert measured.client.get("/items/x").status_code == 422
+    assert set(measured.responses()) == {
+        ("POST", "/items/{item_id}", "405"),
+        ("GET", "/items/{item_id}", "422"),
+    }
+
+
+def test_what_no_route_matched_is_one_constant(tmp_path: Path) -> None:
+    (tmp_path / "here.txt").write_text("here")
+    app, sub = FastAPI(), FastAPI()
+    sub.get("/known")(answer)
+    app.mount("/sub", sub)
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    app.get("/items/")(answer)
+    requests = ("/nope", "/sub/nope", "/static/here.txt", "/static/nope.txt", "/items", "/a/b/c/d")
+    assert paths_of(app, *requests) == {UNMATCHED}
+
+
+def test_an_application_without_visible_routes_is_unmatched_below_its_mount() -> None:
+    async def opaque(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("ok", status_code=201)(scope, receive, send)
+
+    app = FastAPI()
+    app.mount("/opaque", opaque)
+    app.router.routes.append(Host("elsewhere", app=opaque))
+    measured = Measured(app)
+    measured.client.get("/opaque/a")
+    measured.client.get("/b", headers={"host": "elsewhere"})
+    assert measured.responses() == {("GET", UNMATCHED, "201"): 2}
+
+
+def test_a_route_that_is_added_after_the_first_request() -> None:
+    app = FastAPI()
+    app.get("/first")(answer)
+    measured = Measured(app)
+    measured.client.get("/first")
+    app.get("/later/{i}")(answer)
+    measured.client.get("/later/1")
+    assert measured.paths() == {"/first", "/later/{i}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "template"),
+    [
+        ("/items/1", "GET", "/items/{i}"),
+        ("/items/1", "OPTIONS", "/items/{i}"),
+        ("/both", "POST", "/{anything}"),
+        ("/sub/leaf/1", "GET", "/sub/leaf/{i}"),
+        ("/static/x", "GET", UNMATCHED),
+        ("/socket", "GET", "/{anything}"),
+        ("/a/b", "GET", UNMATCHED),
+        ("/line\nbreak/x", "GET", UNMATCHED),
+    ],
+)
+def test_a_request_that_was_answered_before_routing(
+    path: str, method: str, template: str, tmp_path: Path
+) -> None:
+    app, sub = FastAPI(), FastAPI()
+    app.get("/items/{i}")(answer)
+    app.get("/both")(answer)
+    app.websocket("/socket")(answer)
+    sub.get("/leaf/{i}")(answer)
+    app.mount("/sub", sub)
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    app.api_route("/{anything}", methods=["GET", "POST"])(answer)
+    scope: dict[str, Any] = {"type": "http", "path": path, "method": method, "root_path": ""}
+    assert RouteTemplates(app.router.routes).of(scope, 401) == template
+
+
+def test_routes_are_walked_once_and_not_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = 0
+
+    def counted(routes: Any) -> Any:
+        nonlocal walks
+        walks += 1
+        return iter_route_contexts(routes)
+
+    monkeypatch.setattr("telemetry.instrumentation.routes.iter_route_contexts", counted)
+    app = FastAPI()
+    app.get("/items/{i}")(answer)
+    measured = Measured(app)
+    for path in ("/items/1", "/items/2", "/nope", "/nope/2", "/items/3"):
+        measured.client.get(path)
+        measured.client.post(path)
+    assert walks == 1
+
+
+def test_unknown_handlers_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("telemetry.instrumentation.routes._MOST_UNKNOWN", 10)
+    templates = RouteTemplates([])
+    for _ in range(100):
+        scope = {"type": "http", "path": "/", "method": "GET", "endpoint": object(), "router": None}
+        assert templates.of(scope, 200) == UNMATCHED
+    assert len(templates._unknown) <= 10

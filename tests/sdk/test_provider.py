@@ -1,0 +1,79 @@
+"""Which meter provider is used; each case in an interpreter of its own, as it is global."""
+
+import subprocess
+import sys
+
+import pytest
+
+SHOW = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+import telemetry
+app = FastAPI()
+telemetry.instrument(app)
+client = TestClient(app)
+client.get("/nope")
+print(client.get("/metrics").text)
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_sdks_is_set_where_there_is_none() -> None:
+    result = run(
+        SHOW
+        + "from opentelemetry import metrics; from opentelemetry.sdk.metrics import MeterProvider\n"
+        + "assert isinstance(metrics.get_meter_provider(), MeterProvider)\n"
+    )
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in result.stdout
+
+
+def test_the_one_that_is_set_is_used() -> None:
+    result = run(
+        "from opentelemetry import metrics\n"
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "provider = MeterProvider()\n"
+        "metrics.set_meter_provider(provider)\n"
+        "metrics.get_meter('mine').create_counter('mine').add(7)\n"
+        + SHOW
+        + "assert metrics.get_meter_provider() is provider\n"
+        "metrics.get_meter('mine').create_counter('mine').add(3)\n"
+        "print(client.get('/metrics').text)\n"
+    )
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in result.stdout
+    assert "\nmine_total 3.0" in result.stdout
+
+
+def test_one_that_takes_no_reader_is_named_and_the_application_works() -> None:
+    result = run(
+        "from opentelemetry import metrics\n"
+        "metrics.set_meter_provider(metrics.NoOpMeterProvider())\n" + SHOW
+    )
+    assert "opentelemetry.metrics.NoOpMeterProvider" in result.stderr
+    assert "Set an opentelemetry.sdk.metrics.MeterProvider" in result.stderr
+    assert result.returncode == 0
+    assert "python_info" in result.stdout
+
+
+def test_the_apis_stand_in_is_where_we_look_for_it() -> None:
+    """`telemetry.sdk.provider` needs this private name; no public one tells the same."""
+    from opentelemetry.metrics._internal import _ProxyMeterProvider
+
+    result = run(
+        "from opentelemetry import metrics; print(type(metrics.get_meter_provider()).__qualname__)"
+    )
+    assert result.stdout.strip() == _ProxyMeterProvider.__qualname__
+
+
+@pytest.mark.parametrize("module", ["grpc", "google.protobuf", "opentelemetry.exporter.otlp"])
+def test_nothing_is_imported_that_serving_metrics_does_not_need(module: str) -> None:
+    result = run(f"import sys, app.main; assert {module!r} not in sys.modules, sys.modules")
+    assert result.returncode == 0, result.stderr[-500:]

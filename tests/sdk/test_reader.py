@@ -1,0 +1,48 @@
+"""What a provider holds, in prometheus_client's words."""
+
+from fastapi import FastAPI
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import REGISTRY
+
+from telemetry.sdk.reader import registry_of
+from tests.support.applications import Measured
+from tests.support.series import label_names, values
+
+
+def test_prometheus_clients_own_series_are_there_too() -> None:
+    names = {name for name, _ in Measured().series()}
+    assert {"python_info", "python_gc_collections_total", "process_cpu_seconds_total"} <= names
+
+
+def test_a_provider_has_one_registry_and_none_has_the_global_one() -> None:
+    one, other = MeterProvider(), MeterProvider()
+    assert registry_of(one) is registry_of(one)
+    assert registry_of(one) is not registry_of(other)
+    assert registry_of(one) is not REGISTRY
+
+
+def test_every_instrument_of_the_provider_is_shown() -> None:
+    measured = Measured()
+    meter = measured.provider.get_meter("mine")
+    meter.create_counter("orders", unit="{order}").add(2, {"kind": "big"})
+    meter.create_up_down_counter("queue.length").add(3)
+    meter.create_histogram("weight", unit="kg", explicit_bucket_boundaries_advisory=[1.0]).record(2)
+    meter.create_gauge("temperature", unit="Cel").set(21.5)
+    series = measured.series()
+    assert values(series, "orders_total") == {("big",): 2}
+    assert values(series, "queue_length") == {(): 3}
+    assert values(series, "weight_kg_count") == {(): 1}
+    assert values(series, "temperature_celsius") == {(): 21.5}
+
+
+def test_fastapis_own_metrics_work_beside_ours() -> None:
+    provider = MeterProvider(shutdown_on_exit=False)
+    measured = Measured(FastAPI(telemetry={"meter_provider": provider}), instrument=False)
+    measured.provider = provider
+    measured.instrument()
+    measured.client.get("/nope")
+    series = measured.series()
+    own = label_names(series, "http_server_request_duration_seconds_count")
+    assert all("http_request_method" in labels for labels in own)
+    assert own
+    assert values(series, "app_requests_total") == {("GET", "unmatched"): 1}

@@ -1,0 +1,63 @@
+"""Where /metrics is put among the routes."""
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host
+
+from tests.support.applications import Measured
+
+
+async def own() -> PlainTextResponse:
+    return PlainTextResponse("own")
+
+
+def test_it_is_not_in_the_openapi_schema() -> None:
+    measured = Measured()
+    assert "/metrics" not in measured.client.get("/openapi.json").json()["paths"]
+    measured.series()
+
+
+def test_a_route_for_any_path_does_not_hide_it() -> None:
+    measured = Measured()
+    measured.app.get("/{anything:path}")(own)
+    assert measured.client.get("/else").text == "own"
+    assert measured.requests() == {("GET", "/{anything:path}"): 1}
+
+
+def test_a_host_route_does_not_hide_it() -> None:
+    measured = Measured()
+    measured.app.router.routes.append(Host("testserver", app=FastAPI()))
+    measured.series()
+
+
+def test_it_costs_other_routes_nothing() -> None:
+    measured = Measured()
+    measured.app.get("/last")(own)
+    measured.series()
+    assert getattr(measured.app.router.routes[-1], "path", None) == "/metrics"
+
+
+@pytest.mark.parametrize("shape", ["before", "after", "included", "mounted"])
+def test_a_metrics_route_of_the_application_stays_with_a_warning(
+    shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured = Measured(instrument=shape == "after")
+    if shape == "included":
+        router = APIRouter()
+        router.get("/metrics")(own)
+        measured.app.include_router(router)
+    elif shape == "mounted":
+        measured.app.mount("/metrics", PlainTextResponse("own"))
+    else:
+        measured.app.get("/metrics")(own)
+    measured.instrument()
+    assert measured.client.get("/metrics").text == "own"
+    assert "route /metrics of its own" in caplog.text
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_it_is_there_below_a_mount() -> None:
+    outer, inner = Measured(instrument=False), Measured()
+    outer.app.mount("/sub", inner.app)
+    outer.series("/sub/metrics")

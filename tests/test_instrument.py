@@ -1,0 +1,46 @@
+"""The public face."""
+
+from fastapi import FastAPI
+
+import telemetry
+from tests.support.applications import Measured
+
+
+async def root() -> str:
+    return "ok"
+
+
+def test_a_second_call_changes_nothing() -> None:
+    measured = Measured()
+    measured.app.get("/")(root)
+    measured.instrument()
+    measured.client.get("/")
+    measured.instrument()
+    assert measured.requests() == {("GET", "/"): 1}
+
+
+def test_an_application_made_anew_for_each_test() -> None:
+    for _ in range(3):
+        measured = Measured()
+        measured.app.get("/")(root)
+        measured.client.get("/")
+        assert measured.requests() == {("GET", "/"): 1}
+
+
+def test_routes_may_come_after() -> None:
+    measured = Measured()
+    measured.app.get("/later/{i}")(root)
+    measured.client.get("/later/1")
+    assert measured.requests() == {("GET", "/later/{i}"): 1}
+
+
+def test_without_a_provider_the_global_one_is_used() -> None:
+    one, other = FastAPI(), FastAPI()
+    telemetry.instrument(one)
+    telemetry.instrument(other)
+    first, second = Measured(one, instrument=False), Measured(other, instrument=False)
+    before = first.requests().get(("GET", "unmatched"), 0)
+    first.client.get("/nope")
+    second.client.get("/nope")
+    assert first.requests() == second.requests()
+    assert first.requests()["GET", "unmatched"] == before + 2
