@@ -11,8 +11,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def parse(text: str) -> Series:
     """Every sample of a Prometheus exposition, by name and labels; a series twice is an error."""
     series: Series = {}
-
-    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             key = (sample.name, frozenset(sample.labels.items()))
             assert key not in series, f"twice: {sample.name}{sample.labels}"
@@ -24,7 +23,7 @@ def parse_openmetrics(text: str) -> Series:
     """The same for OpenMetrics, whose parser is strict about the whole format."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in openmetrics_parser.text_string_to_metric_families(text)
+        for family in openmetrics_parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
         for sample in family.samples
     }
 

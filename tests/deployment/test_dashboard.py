@@ -1,0 +1,231 @@
+"""The dashboard, held to what the tutorial has."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.dashboard import dashboard, queries
+from tests.support.processes import ROOT, program
+
+# Row, title, type, unit, legend of the series, values in the legend.
+PANELS = [
+    ("요청 및 응답 개요", "경로별 분당 요청 수", "timeseries", "short", "{{path}}", []),
+    ("요청 및 응답 개요", "상태 코드별 분당 응답 수", "timeseries", "short", "{{status_code}}", []),
+    ("요청 및 응답 개요", "총 요청 수", "stat", "short", "", None),
+    ("요청 및 응답 개요", "경로별 요청 비율", "piechart", "short", "{{path}}", None),
+    ("성능 지표", "경로별 평균 요청 처리 시간", "timeseries", "s", "{{path}}", []),
+    ("성능 지표", "경로별 평균 응답 시간 (최근 5분)", "bargauge", "s", "{{path}}", None),
+    ("트래픽 분석", "초당 요청 수 (5분 평균)", "timeseries", "reqps", "req/s", []),
+    ("트래픽 분석", "경로별 시간당 요청 증가량", "timeseries", "short", "{{path}}", []),
+    (
+        "메모리 사용량",
+        "실제 메모리 사용량 (RSS)",
+        "timeseries",
+        "bytes",
+        "RSS 메모리",
+        ["mean", "max"],
+    ),
+    (
+        "메모리 사용량",
+        "가상 메모리 사용량 (VMS)",
+        "timeseries",
+        "bytes",
+        "VMS 메모리",
+        ["mean", "max"],
+    ),
+    ("Increase Count 통계", "Increase Count 총 호출 수", "stat", "short", "", None),
+    (
+        "Increase Count 통계",
+        "Increase Count 호출 비율",
+        "timeseries",
+        "reqps",
+        "calls/s",
+        ["mean", "max"],
+    ),
+]
+PROVISIONING = ROOT / "grafana/provisioning"
+
+
+def test_what_it_is_called_and_how_often_it_looks() -> None:
+    content = dashboard()
+    assert content["uid"] == "fastapi-metrics"
+    assert content["title"] == "FastAPI 메트릭 대시보드"
+    assert content["refresh"] == "5s"
+    assert content["time"] == {"from": "now-1h", "to": "now"}
+
+
+def test_the_panels_in_their_rows() -> None:
+    shown, row = [], None
+    for panel in dashboard()["panels"]:
+        if panel["type"] == "row":
+            row = panel["title"]
+            continue
+        (target,) = panel["targets"]
+        calculations = panel["options"].get("legend", {}).get("calcs")
+        unit = panel["fieldConfig"]["defaults"]["unit"]
+        legend = target["legendFormat"]
+        shown.append((row, panel["title"], panel["type"], unit, legend, calculations))
+    assert shown == PANELS
+
+
+def test_two_panels_a_row_each_12_wide_and_8_high() -> None:
+    position = 0
+    line: list[dict[str, Any]] = []
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        if panel["type"] == "row":
+            assert line == []
+            assert place == {"x": 0, "y": position, "w": 24, "h": 1}
+            position += 1
+            continue
+        assert place == {"x": 12 * len(line), "y": position, "w": 12, "h": 8}
+        line.append(panel)
+        if len(line) == 2:
+            line = []
+            position += 8
+    assert line == []
+
+
+def test_panels_are_told_apart_and_ask_the_provisioned_data_source() -> None:
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    source = {"type": "prometheus", "uid": "prometheus"}
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["datasource"] == source
+            assert [target["datasource"] for target in panel["targets"]] == [source]
+
+
+def test_the_window_of_a_query_is_the_one_in_its_title() -> None:
+    windows = {
+        title: {window for window in ("1m", "5m", "1h") if f"[{window}]" in expression}
+        for title, expression in queries().items()
+    }
+    assert windows == {
+        "경로별 분당 요청 수": {"1m"},
+        "상태 코드별 분당 응답 수": {"1m"},
+        "총 요청 수": set(),
+        "경로별 요청 비율": set(),
+        "경로별 평균 요청 처리 시간": {"1m"},
+        "경로별 평균 응답 시간 (최근 5분)": {"5m"},
+        "초당 요청 수 (5분 평균)": {"5m"},
+        "경로별 시간당 요청 증가량": {"1h"},
+        "실제 메모리 사용량 (RSS)": set(),
+        "가상 메모리 사용량 (VMS)": set(),
+        "Increase Count 총 호출 수": set(),
+        "Increase Count 호출 비율": {"1m"},
+    }
+
+
+def test_the_data_source_and_the_provider_of_the_dashboard() -> None:
+    (source,) = yaml.safe_load((PROVISIONING / "datasources/datasource.yml").read_text())[
+        "datasources"
+    ]
+    assert (source["type"], source["uid"], source["url"], source["isDefault"]) == (
+        "prometheus",
+        "prometheus",
+        "http://prometheus:9090",
+        True,
+    )
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards/dashboard.yml").read_text())[
+        "providers"
+    ]
+    assert provider["type"] == "file"
+    assert provider["allowUiUpdates"] is True
+    assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
+
+
+def series(name: str, values: str, **labels: str) -> dict[str, str]:
+    shown = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    return {"series": f"{name}{{{shown}}}", "values": values}
+
+
+def test_the_queries_give_exact_values_over_their_windows(tmp_path: Path) -> None:
+    """promtool evaluates every query over two hours of samples, one each 15 seconds.
+
+    /a has 30 requests a minute of 0.25 s each, /b has 15 of 1.5 s each, /idle has none: its
+    mean is not drawn. The counters begin at 100.
+    """
+    count = "app_requests_processing_time_seconds_count"
+    seconds = "app_requests_processing_time_seconds_sum"
+    a, b, idle = ({"method": "GET", "path": path} for path in ("/a", "/b", "/idle"))
+    samples = [
+        series("app_requests_total", "100+7.5x480", **a),
+        series("app_requests_total", "100+3.75x480", **b),
+        series("app_requests_total", "100+0x480", **idle),
+        series("app_responses_total", "100+6x480", **a, status_code="200"),
+        series("app_responses_total", "100+1.5x480", **a, status_code="500"),
+        series("app_responses_total", "100+3.75x480", **b, status_code="200"),
+        series(count, "100+7.5x480", **a),
+        series(count, "100+3.75x480", **b),
+        series(count, "100+0x480", **idle),
+        series(seconds, "10+1.875x480", **a),
+        series(seconds, "10+5.625x480", **b),
+        series(seconds, "10+0x480", **idle),
+        series("app_memory_usage_bytes", "1000+0x480", type="rss"),
+        series("app_memory_usage_bytes", "2000+0x480", type="vms"),
+        series("app_increase_count_total", "0+3.75x480"),
+    ]
+    means = [('{path="/a"}', 0.25), ('{path="/b"}', 1.5)]
+    expected: dict[str, list[tuple[str, float]]] = {
+        "경로별 분당 요청 수": [('{path="/a"}', 30), ('{path="/b"}', 15), ('{path="/idle"}', 0)],
+        "상태 코드별 분당 응답 수": [('{status_code="200"}', 39), ('{status_code="500"}', 6)],
+        "총 요청 수": [("{}", 3 * 100 + 240 * 11.25)],
+        "경로별 요청 비율": [
+            ('{path="/a"}', 100 + 240 * 7.5),
+            ('{path="/b"}', 100 + 240 * 3.75),
+            ('{path="/idle"}', 100),
+        ],
+        "경로별 평균 요청 처리 시간": means,
+        "경로별 평균 응답 시간 (최근 5분)": means,
+        "초당 요청 수 (5분 평균)": [("{}", 0.75)],
+        "경로별 시간당 요청 증가량": [
+            ('{path="/a"}', 1800),
+            ('{path="/b"}', 900),
+            ('{path="/idle"}', 0),
+        ],
+        "실제 메모리 사용량 (RSS)": [('{type="rss"}', 1000)],
+        "가상 메모리 사용량 (VMS)": [('{type="vms"}', 2000)],
+        "Increase Count 총 호출 수": [("{}", 900)],
+        "Increase Count 호출 비율": [("{}", 0.25)],
+    }
+    assert expected.keys() == queries().keys()
+    case = {
+        "rule_files": [],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": samples,
+                "promql_expr_test": [
+                    {
+                        # Rounded to a power of two: promtool compares to the last bit.
+                        "expr": f"round({expression}, 1 / 1024)",
+                        "eval_time": "60m",
+                        "exp_samples": [
+                            {"labels": labels, "value": value} for labels, value in expected[title]
+                        ],
+                    }
+                    for title, expression in queries().items()
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "dashboard.yml"
+    path.write_text(yaml.safe_dump(case, allow_unicode=True))
+    result = subprocess.run(
+        [program("promtool"), "test", "rules", path], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_grafanas_own_types_can_read_it() -> None:
+    """The types are those that Grafana publishes for programs which make dashboards."""
+    models = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    read = models.Dashboard.from_json(dashboard())
+    panels = read.panels or []
+    assert len(panels) == 17
+    assert read.uid == "fastapi-metrics"
