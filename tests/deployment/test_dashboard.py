@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.support.dashboard import dashboard, queries
 from tests.support.processes import ROOT, program
@@ -224,8 +224,7 @@ def test_the_queries_give_exact_values_over_their_windows(tmp_path: Path) -> Non
 
 def test_grafanas_own_types_can_read_it() -> None:
     """The types are those that Grafana publishes for programs which make dashboards."""
-    models = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
-    read = models.Dashboard.from_json(dashboard())
+    read = Dashboard.from_json(dashboard())
     panels = read.panels or []
     assert len(panels) == 17
     assert read.uid == "fastapi-metrics"
