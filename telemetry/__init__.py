@@ -7,15 +7,18 @@ from fastapi import FastAPI
 from opentelemetry.metrics import MeterProvider
 from starlette.types import ASGIApp
 
+from telemetry.instrumentation.excluded import urls_excluded
 from telemetry.instrumentation.memory import observe_memory
 from telemetry.instrumentation.recorder import recorder_of
 from telemetry.instrumentation.requests import RequestMetrics
 from telemetry.instrumentation.routes import RouteTemplates
 from telemetry.instrumentation.stack import wrap_middleware_stack
+from telemetry.sdk.configuration import disabled
 from telemetry.sdk.endpoint import MetricsEndpoint
 from telemetry.sdk.provider import meter_provider as global_meter_provider
-from telemetry.sdk.reader import registry_of
+from telemetry.sdk.reader import reader_of
 from telemetry.sdk.serving import serve_metrics
+from telemetry.sdk.shutdown import flushed_on_shutdown
 
 __all__ = ["instrument"]
 __version__ = "0.1.0"
@@ -40,27 +43,37 @@ def instrument(
     It may be called before or after routes and middleware are added, and more than once:
     every call but the first does nothing. The series are ``app_requests_total``,
     ``app_responses_total``, ``app_requests_processing_time_seconds`` and
-    ``app_memory_usage_bytes``.
+    ``app_memory_usage_bytes``. With ``OTEL_SDK_DISABLED=true`` nothing is done at all.
 
     Parameters:
         app: The application. A ``/metrics`` route of its own stays, and a warning is logged.
         meter_provider: Where the instruments are made. By default the global meter provider,
-            which is set to the SDK's where the application has set none.
+            which is set up as the ``OTEL_*`` variables say where there is none.
         excluded_paths: Route templates, or paths that no route matches, that are not counted.
     """
-    if app in _instrumented:
+    if app in _instrumented or disabled():
         return
     _instrumented.add(app)
     provider = meter_provider or global_meter_provider()
     recorder = recorder_of(provider)
     observe_memory(provider)
-    endpoint = MetricsEndpoint(registry_of(provider))
+    reader = reader_of(provider)
     templates = RouteTemplates(app.router.routes)
+    excluded_urls = urls_excluded()
 
     def measure(stack: ASGIApp) -> ASGIApp:
-        serve_metrics(app, endpoint)
+        """Runs in the process that serves the application, when it is about to."""
+        if reader is not None:
+            if reader.port is None:
+                serve_metrics(app, MetricsEndpoint(reader.exposition))
+            else:
+                reader.listen()
         return RequestMetrics(
-            stack, recorder=recorder, templates=templates, excluded_paths=excluded_paths
+            flushed_on_shutdown(stack),
+            recorder=recorder,
+            templates=templates,
+            excluded_paths=excluded_paths,
+            excluded_urls=excluded_urls,
         )
 
     wrap_middleware_stack(app, measure)

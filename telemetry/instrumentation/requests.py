@@ -1,10 +1,11 @@
 """The middleware that counts requests and times them."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from time import perf_counter
 
 import anyio
+from starlette.datastructures import URL
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.instrumentation.methods import OTHER, known_methods
@@ -15,6 +16,11 @@ _logger = logging.getLogger(__name__)
 
 _COUNTED = "telemetry.counted"
 _SOON = 0.01
+
+
+def is_counted(scope: Scope) -> bool:
+    """Whether a `RequestMetrics` further out counts this request already."""
+    return _COUNTED in scope
 
 
 class RequestMetrics:
@@ -30,6 +36,8 @@ class RequestMetrics:
         recorder: Where requests are counted.
         templates: Finds the route template that a request is counted under.
         excluded_paths: Templates, or paths where no route matched, that are not counted.
+        excluded_urls: Tells of a URL (without its query) whether it is not counted, see
+            `telemetry.instrumentation.excluded`.
     """
 
     def __init__(
@@ -39,11 +47,13 @@ class RequestMetrics:
         recorder: RequestRecorder,
         templates: RouteTemplates,
         excluded_paths: Collection[str] = (),
+        excluded_urls: Callable[[str], bool] | None = None,
     ) -> None:
         self.app = app
         self.recorder = recorder
         self.templates = templates
         self.excluded_paths = frozenset(excluded_paths)
+        self.excluded_urls = excluded_urls
         self.known_methods = known_methods()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,6 +63,9 @@ class RequestMetrics:
             await self.app(scope, receive, send)
             return
         scope[_COUNTED] = True
+        if self.excluded_urls is not None and self.excluded_urls(_url(scope)):
+            await self.app(scope, receive, send)
+            return
         exchange = _Exchange(self, scope, receive, send)
         try:
             await self.app(scope, exchange.receive, exchange.send)
@@ -82,6 +95,10 @@ class RequestMetrics:
         if method not in self.known_methods:
             method = OTHER
         self.recorder.record(method, path, status, seconds)
+
+
+def _url(scope: Scope) -> str:
+    return str(URL(scope=scope).replace(query=""))
 
 
 class _Exchange:

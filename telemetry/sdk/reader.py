@@ -1,46 +1,116 @@
-"""What a meter provider holds, as a registry that prometheus_client can write out."""
+"""OpenTelemetry's Prometheus reader, with what it takes to be served."""
 
 import logging
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricsData
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from telemetry.sdk.conflicts import without_conflicts
+from telemetry.sdk.exposition import Exposition
+from telemetry.sdk.server import MetricsServer
 
 _logger = logging.getLogger(__name__)
 
-_registries: WeakKeyDictionary[MeterProvider, CollectorRegistry] = WeakKeyDictionary()
 
+class EndpointReader(PrometheusMetricReader):
+    """Shows a meter provider's metrics on the application's ``/metrics``.
 
-def registry_of(provider: MeterProvider) -> CollectorRegistry:
-    """The registry that shows a meter provider's metrics, made when it is first asked for.
-
-    It is not prometheus_client's global one: two providers never show each other's numbers.
-    Beside the provider's metrics, which OpenTelemetry's own Prometheus reader adds, it has
-    prometheus_client's ``process_*`` and ``python_*`` ones.
+    It is OpenTelemetry's own reader on a registry of its own, not prometheus_client's global
+    one: two providers never show each other's numbers. prometheus_client's ``process_*`` and
+    ``python_*`` series are in that registry too. In declarative configuration it is the pull
+    exporter ``fastapi_prometheus``.
 
     Parameters:
-        provider: The SDK's meter provider. One that takes no further reader (another
-            vendor's) is logged as a warning, and its metrics are not in the registry.
+        host: The address for a port of its own.
+        port: A port of its own; the application's ``/metrics`` is then not served. By default
+            there is none.
     """
-    registry = _registries.get(provider)
-    if registry is None:
-        registry = _registries[provider] = CollectorRegistry()
+
+    def __init__(self, host: str | None = None, port: int | None = None) -> None:
+        self.host = host or "localhost"
+        self.port = port
+        self._server: MetricsServer | None = None
+        registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        _add_reader(provider, registry)
-    return registry
+        super().__init__(scope_info_enabled=False, registry=registry)
+        self.exposition = Exposition(registry)
+        _unclaimed.append(self)
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> None:
+        if metrics_data is not None:
+            metrics_data = without_conflicts(metrics_data)
+        super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
+        """Do nothing, as nothing waits to be sent.
+
+        The SDK's own would collect, and what it has collected would be in the next scrape
+        twice.
+        """
+        return True
+
+    def listen(self) -> None:
+        """Serve the metrics on the port of their own, if there is one and it is not served yet.
+
+        A port that is taken costs a log line. The metrics are not shown elsewhere then:
+        who gives them a port of their own does not want them on the public one.
+        """
+        if self.port is None or self._server is not None:
+            return
+        try:
+            self._server = MetricsServer(self.exposition, self.host, self.port)
+        except (OSError, OverflowError) as error:
+            _logger.error(
+                "The metrics are not served: cannot listen on %s port %s (%s). Choose another "
+                "with OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT.",
+                self.host,
+                self.port,
+                getattr(error, "strerror", None) or error,
+            )
 
 
-def _add_reader(provider: MeterProvider, registry: CollectorRegistry) -> None:
+_unclaimed: list[EndpointReader] = []
+_readers: WeakKeyDictionary[MeterProvider, EndpointReader | None] = WeakKeyDictionary()
+
+
+def claim_reader(provider: MeterProvider) -> None:
+    """Note the reader that configuration has just made for a provider, or that it made none."""
+    _readers[provider] = _unclaimed[-1] if _unclaimed else None
+    _unclaimed.clear()
+
+
+def reader_of(provider: MeterProvider) -> EndpointReader | None:
+    """The reader that shows a meter provider's metrics.
+
+    Parameters:
+        provider: A provider. One that configuration made has a reader where it was asked for;
+            one that the application made is given one. One that takes none (another vendor's)
+            is logged as a warning and has none.
+    """
+    if provider not in _readers:
+        _readers[provider] = _attach(provider)
+    return _readers[provider]
+
+
+def _attach(provider: MeterProvider) -> EndpointReader | None:
     add_metric_reader = getattr(provider, "add_metric_reader", None)
     if add_metric_reader is None:
         _logger.warning(
-            "The global meter provider, %s.%s, takes no further metric reader: /metrics will "
-            "not show its metrics. Set an opentelemetry.sdk.metrics.MeterProvider instead.",
+            "/metrics is not served: the global meter provider, %s.%s, takes no further metric "
+            "reader. Set an opentelemetry.sdk.metrics.MeterProvider instead, or none.",
             type(provider).__module__,
             type(provider).__qualname__,
         )
-        return
-    add_metric_reader(PrometheusMetricReader(registry=registry, scope_info_enabled=False))
+        return None
+    reader = EndpointReader()
+    _unclaimed.clear()
+    add_metric_reader(reader)
+    return reader

@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import CollectorRegistry
 
 from telemetry.sdk.endpoint import MetricsEndpoint
+from telemetry.sdk.exposition import Exposition
 from tests.support.applications import Measured, exchange
 from tests.support.series import parse, parse_openmetrics, values
 
@@ -92,7 +93,7 @@ def test_other_requests_go_on_while_the_text_is_written() -> None:
     registry, _ = slow_registry(0.3)
 
     async def longest_gap() -> float:
-        scrape = asyncio.create_task(exchange(MetricsEndpoint(registry), "/metrics"))
+        scrape = asyncio.create_task(exchange(MetricsEndpoint(Exposition(registry)), "/metrics"))
         gaps, last = [], time.perf_counter()
         while not scrape.done():
             await asyncio.sleep(0.001)
@@ -106,7 +107,7 @@ def test_other_requests_go_on_while_the_text_is_written() -> None:
 
 def test_scrapes_that_overlap_share_one_writing_and_later_ones_are_fresh() -> None:
     registry, collections = slow_registry(0.1)
-    endpoint = MetricsEndpoint(registry)
+    endpoint = MetricsEndpoint(Exposition(registry))
 
     async def scrapes() -> None:
         answers = await asyncio.gather(*(exchange(endpoint, "/metrics") for _ in range(200)))
@@ -119,7 +120,7 @@ def test_scrapes_that_overlap_share_one_writing_and_later_ones_are_fresh() -> No
 
 def test_a_scraper_that_leaves_takes_nothing_from_the_others() -> None:
     registry, _ = slow_registry(0.2)
-    endpoint = MetricsEndpoint(registry)
+    endpoint = MetricsEndpoint(Exposition(registry))
 
     async def scrapes() -> None:
         leaving = asyncio.create_task(exchange(endpoint, "/metrics"))
@@ -167,7 +168,7 @@ def test_a_scrape_that_fails_is_an_error_and_the_next_one_works() -> None:
             return []
 
     registry.register(Broken())
-    endpoint = MetricsEndpoint(registry)
+    endpoint = MetricsEndpoint(Exposition(registry))
     with pytest.raises(RuntimeError, match="broken"):
         asyncio.run(exchange(endpoint, "/metrics"))
     assert asyncio.run(exchange(endpoint, "/metrics"))[0]["status"] == 200

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY
 
-from telemetry.sdk.reader import registry_of
+from telemetry.sdk.reader import reader_of
 from tests.support.applications import Measured
 from tests.support.series import label_names, values
 
@@ -14,11 +14,11 @@ def test_prometheus_clients_own_series_are_there_too() -> None:
     assert {"python_info", "python_gc_collections_total", "process_cpu_seconds_total"} <= names
 
 
-def test_a_provider_has_one_registry_and_none_has_the_global_one() -> None:
+def test_a_provider_has_one_reader_and_prometheus_clients_registry_none() -> None:
     one, other = MeterProvider(), MeterProvider()
-    assert registry_of(one) is registry_of(one)
-    assert registry_of(one) is not registry_of(other)
-    assert registry_of(one) is not REGISTRY
+    assert reader_of(one) is reader_of(one)
+    assert reader_of(one) is not reader_of(other)
+    assert "target_info" not in {metric.name for metric in REGISTRY.collect()}
 
 
 def test_every_instrument_of_the_provider_is_shown() -> None:

@@ -1,0 +1,36 @@
+"""The URLs that are not to be counted."""
+
+import logging
+import os
+import re
+from collections.abc import Callable
+
+from opentelemetry.util.http import get_excluded_urls
+
+_logger = logging.getLogger(__name__)
+
+_VARIABLES = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
+
+
+def urls_excluded() -> Callable[[str], bool] | None:
+    """Tells of a URL whether it is excluded, or None where no variable excludes any.
+
+    ``OTEL_PYTHON_FASTAPI_EXCLUDED_URLS`` or, where that is not set,
+    ``OTEL_PYTHON_EXCLUDED_URLS`` lists regular expressions, separated by commas, that are
+    searched for in the URL; see
+    https://opentelemetry.io/docs/zero-code/python/configuration/#excluded-urls. A list that
+    is no regular expression costs a log line and excludes nothing.
+    """
+    variable = next((each for each in _VARIABLES if os.environ.get(each)), None)
+    if variable is None:
+        return None
+    try:
+        return get_excluded_urls("FASTAPI").url_disabled
+    except re.error as error:
+        _logger.error(
+            "%s=%s: not a regular expression (%s); nothing is excluded",
+            variable,
+            os.environ[variable],
+            error,
+        )
+        return None

@@ -1,0 +1,59 @@
+"""The plug for ``opentelemetry-instrument`` that measures an application unasked."""
+
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+from starlette.types import Receive, Scope, Send
+
+import telemetry
+from telemetry.instrumentation.requests import is_counted
+
+_call = FastAPI.__call__
+
+
+class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Calls `telemetry.instrument` for each FastAPI application when it is first called.
+
+    Only then have other instrumentations put their middleware around it, outside of which
+    this one belongs. An application that is mounted in another one is left to that one, by
+    opentelemetry-instrumentation-fastapi as well, which would count its requests twice.
+
+    Registered in the entry point group ``opentelemetry_instrumentor`` as
+    ``fastapi_otel_metrics``, which is its name in ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The versions of FastAPI that this works with."""
+        return ("fastapi >= 0.165, < 1",)
+
+    def _instrument(self, **options: Any) -> None:
+        provider = options.get("meter_provider")
+
+        async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
+            if not is_counted(scope):
+                telemetry.instrument(app, meter_provider=provider)
+            elif app.middleware_stack is None:
+                _leave_to_the_outer_one(app)
+            await _call(app, scope, receive, send)
+
+        setattr(FastAPI, "__call__", call)  # noqa: B010
+
+    def _uninstrument(self, **_: Any) -> None:
+        setattr(FastAPI, "__call__", _call)  # noqa: B010
+
+
+def _leave_to_the_outer_one(app: FastAPI) -> None:
+    """Keep contrib's middleware in the application, as FastAPI looks for it, but idle."""
+    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
+        return
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.util.http import ExcludeList
+
+    app.middleware_stack = app.build_middleware_stack()
+    layer: Any = app.middleware_stack
+    while layer is not None and not isinstance(layer, OpenTelemetryMiddleware):
+        layer = getattr(layer, "app", None)
+    if layer is not None:
+        layer.excluded_urls = ExcludeList([""])

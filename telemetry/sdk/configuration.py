@@ -1,0 +1,144 @@
+"""The SDK, set up as the environment says."""
+
+import logging
+import os
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.environment_variables import (
+    OTEL_CONFIG_FILE,
+    OTEL_EXPORTER_PROMETHEUS_HOST,
+    OTEL_EXPORTER_PROMETHEUS_PORT,
+    OTEL_SDK_DISABLED,
+)
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+
+from telemetry.sdk import exporters
+from telemetry.sdk.quiet import quieten
+from telemetry.sdk.reader import EndpointReader, claim_reader
+from telemetry.sdk.shutdown import owned
+
+_logger = logging.getLogger(__name__)
+
+
+def disabled() -> bool:
+    """Whether ``OTEL_SDK_DISABLED`` says that nothing is to be measured."""
+    return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def configure(resource_attributes: dict[str, str] | None = None) -> None:
+    """Set the global providers, by ``OTEL_CONFIG_FILE`` or by the ``OTEL_*_EXPORTER`` variables.
+
+    Metrics go to ``/metrics`` unless something else is asked for; traces and logs go nowhere
+    unless it is. What cannot be set up costs a log line each, never an exception.
+
+    Parameters:
+        resource_attributes: Attributes of the resource beside those of the environment.
+    """
+    if disabled():
+        return
+    quieten()
+    if path := os.environ.get(OTEL_CONFIG_FILE):
+        _configure_from_file(path)
+        return
+    resource = Resource.create(dict(resource_attributes or {}))
+    _configure_metrics(resource)
+    _configure_traces(resource)
+    _configure_logs(resource)
+
+
+def _configure_from_file(path: str) -> None:
+    from opentelemetry.configuration import configure_sdk, load_config_file
+
+    # It logs what it raises, in its own words and without the variable's name.
+    loader = logging.getLogger("opentelemetry.configuration")
+    level = loader.level
+    loader.setLevel(logging.CRITICAL + 1)
+    try:
+        configuration = load_config_file(path)
+        loader.setLevel(level)
+        configure_sdk(configuration)
+    except Exception as error:
+        _logger.error(
+            "%s=%s: %s. Nothing is exported. config/ in this project's repository has files "
+            "that work; the format is https://opentelemetry.io/docs/languages/sdk-configuration/"
+            "declarative-configuration/.",
+            OTEL_CONFIG_FILE,
+            path,
+            exporters.line(error),
+        )
+    finally:
+        loader.setLevel(level)
+    claim_reader(metrics.get_meter_provider())
+    for provider in (metrics.get_meter_provider(), trace.get_tracer_provider()):
+        owned(provider)
+    from opentelemetry._logs import get_logger_provider
+
+    owned(get_logger_provider())
+
+
+def _configure_metrics(resource: Resource) -> None:
+    readers: list[MetricReader] = []
+    if exporters.PROMETHEUS in exporters.names(exporters.METRICS):
+        readers += _endpoint_reader()
+    for name, exporter in exporters.made(exporters.METRICS):
+        try:
+            readers.append(
+                exporter
+                if isinstance(exporter, MetricReader)
+                else PeriodicExportingMetricReader(exporter)
+            )
+        except ValueError as error:
+            _logger.error(
+                "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
+            )
+    provider = MeterProvider(metric_readers=readers, resource=resource)
+    metrics.set_meter_provider(provider)
+    claim_reader(provider)
+    if not all(isinstance(reader, EndpointReader) for reader in readers):
+        owned(provider)
+
+
+def _endpoint_reader() -> list[MetricReader]:
+    port = os.environ.get(OTEL_EXPORTER_PROMETHEUS_PORT, "").strip()
+    if not port:
+        return [EndpointReader()]
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        _logger.error(
+            "%s=%s: not a port; valid are 1 to 65535. The metrics are not served.",
+            OTEL_EXPORTER_PROMETHEUS_PORT,
+            port,
+        )
+        return []
+    return [EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))]
+
+
+def _configure_traces(resource: Resource) -> None:
+    made = list(exporters.made(exporters.TRACES))
+    if not made:
+        # Without a provider nobody makes spans, which would cost each request its time.
+        return
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=resource)
+    for _, exporter in made:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    owned(provider)
+
+
+def _configure_logs(resource: Resource) -> None:
+    made = list(exporters.made(exporters.LOGS))
+    if not made:
+        return
+    from opentelemetry._logs import set_logger_provider
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    provider = LoggerProvider(resource=resource)
+    for _, exporter in made:
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    set_logger_provider(provider)
+    owned(provider)

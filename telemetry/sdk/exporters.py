@@ -1,0 +1,128 @@
+"""From the names in ``OTEL_METRICS_EXPORTER`` and its like to exporters that work."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from opentelemetry.environment_variables import (
+    OTEL_LOGS_EXPORTER,
+    OTEL_METRICS_EXPORTER,
+    OTEL_TRACES_EXPORTER,
+)
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
+    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+    OTEL_EXPORTER_OTLP_PROTOCOL,
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+)
+
+_logger = logging.getLogger(__name__)
+
+PROMETHEUS = "prometheus"
+_PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+_EXTRAS = {"otlp_proto_grpc": "pip install 'fastapi-otel-metrics[grpc]'"}
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Where one kind of telemetry is configured.
+
+    `variable` lists the exporters, `default` is taken where it is not set, `group` is the
+    entry point group that exporters register under, `protocol` is the variable that chooses
+    OTLP's protocol for this signal. All are the specification's:
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+    """
+
+    variable: str
+    default: str
+    group: str
+    protocol: str
+
+
+METRICS = Signal(
+    OTEL_METRICS_EXPORTER,
+    PROMETHEUS,
+    "opentelemetry_metrics_exporter",
+    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+)
+TRACES = Signal(
+    OTEL_TRACES_EXPORTER,
+    "none",
+    "opentelemetry_traces_exporter",
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+)
+LOGS = Signal(
+    OTEL_LOGS_EXPORTER,
+    "none",
+    "opentelemetry_logs_exporter",
+    OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
+)
+
+
+class ConfigurationError(Exception):
+    """What is wrong with a setting and what would be right, in one line."""
+
+
+def names(signal: Signal) -> list[str]:
+    """The exporters that are asked for, each once, without ``none``."""
+    listed = os.environ.get(signal.variable, "").strip() or signal.default
+    chosen = dict.fromkeys(name.strip().lower() for name in listed.split(","))
+    return [name for name in chosen if name not in ("", "none")]
+
+
+def made(signal: Signal) -> Iterator[tuple[str, Any]]:
+    """The exporters of a signal by their names, but for ``prometheus``.
+
+    One that cannot be made costs a log line; the others are made all the same.
+    """
+    for name in names(signal):
+        if signal is METRICS and name == PROMETHEUS:
+            continue
+        try:
+            yield name, _make(signal, name)
+        except ConfigurationError as problem:
+            _logger.error("%s=%s: %s", signal.variable, name, problem)
+
+
+def _make(signal: Signal, name: str) -> Any:
+    registered = _protocol(signal) if name == "otlp" else name
+    found = next(iter(entry_points(group=signal.group, name=registered)), None)
+    if found is None:
+        if registered in _EXTRAS:
+            raise ConfigurationError(f"a package is missing, install it: {_EXTRAS[registered]}")
+        raise ConfigurationError(f"no such exporter; valid are {', '.join(_valid(signal))}")
+    try:
+        return found.load()()
+    except ImportError as error:
+        cure = _EXTRAS.get(registered, f"reinstall {found.dist.name if found.dist else found}")
+        raise ConfigurationError(f"a package is missing ({error}): {cure}") from error
+    except Exception as error:
+        raise ConfigurationError(f"cannot be set up: {line(error)}") from error
+
+
+def _protocol(signal: Signal) -> str:
+    for variable in (signal.protocol, OTEL_EXPORTER_OTLP_PROTOCOL):
+        if value := os.environ.get(variable, "").strip():
+            break
+    else:
+        value = "http/protobuf"
+    if value not in _PROTOCOLS:
+        raise ConfigurationError(
+            f"{variable}={value} is unknown; valid are {', '.join(_PROTOCOLS)}"
+        )
+    return _PROTOCOLS[value]
+
+
+def _valid(signal: Signal) -> list[str]:
+    registered = {each.name for each in entry_points(group=signal.group)}
+    prometheus = {PROMETHEUS} if signal is METRICS else set[str]()
+    return sorted(registered - {PROMETHEUS} | prometheus | {"none", "otlp"})
+
+
+def line(error: BaseException) -> str:
+    """What an error says, on one line, with its kind where it is only a word."""
+    text = " ".join(str(error).split())
+    return text if " " in text else f"{type(error).__name__} {text}".strip()

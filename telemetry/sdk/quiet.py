@@ -1,0 +1,48 @@
+"""The same trouble in the log once a minute, not once a second."""
+
+import logging
+import time
+
+_INTERVAL = 60.0
+_MOST = 1_000
+_LOGGERS = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.http._common",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.metrics._internal.export",
+    "opentelemetry.sdk.metrics._internal.instrument",
+    "telemetry",
+)
+
+
+class OncePerMinute(logging.Filter):
+    """Lets a message pass if the same one has not passed within a minute.
+
+    Two records are the same if their logger, their level and their text before arguments are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, int, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is the first of its kind within a minute."""
+        kind = (record.name, record.levelno, str(record.msg))
+        now = time.monotonic()
+        if now - self._passed.get(kind, float("-inf")) < _INTERVAL:
+            return False
+        if len(self._passed) >= _MOST:
+            self._passed.clear()
+        self._passed[kind] = now
+        return True
+
+
+def quieten() -> None:
+    """Put the filter on the loggers of exporters and of callbacks, once."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, OncePerMinute) for each in logger.filters):
+            logger.addFilter(OncePerMinute())
