@@ -8,27 +8,40 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import yaml
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as messages
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as services
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from tests.support.processes import free_port, program, running
+from tests.support.processes import ROOT, free_port, program, running
 
 
 @contextmanager
-def victoria_metrics(folder: Path) -> Iterator[str]:
-    """VictoriaMetrics' address; OTLP goes to /opentelemetry/v1/metrics below it."""
+def victoria_metrics(folder: Path, *, scrape: int | None = None) -> Iterator[str]:
+    """VictoriaMetrics' address; OTLP goes to /opentelemetry/v1/metrics below it.
+
+    With `scrape`, a port, it scrapes /metrics there twice a second, as prometheus.yml says.
+    """
     port = free_port()
+    folder = folder / f"victoria-{port}"
+    folder.mkdir()
     url = f"http://127.0.0.1:{port}"
     command = [
         program("victoria-metrics"),
-        f"-storageDataPath={folder / 'victoria'}",
+        f"-storageDataPath={folder / 'data'}",
         f"-httpListenAddr=127.0.0.1:{port}",
         "-opentelemetry.usePrometheusNaming",
         "-search.latencyOffset=0s",
         "-retentionPeriod=1d",
     ]
-    with running(command, folder / "victoria.log", f"{url}/health"):
+    if scrape is not None:
+        config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+        config["global"] = {"scrape_interval": "500ms"}
+        config["scrape_configs"] = config["scrape_configs"][1:]
+        config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{scrape}"]
+        (folder / "scrape.yml").write_text(yaml.safe_dump(config))
+        command.append(f"-promscrape.config={folder / 'scrape.yml'}")
+    with running(command, folder / "log", f"{url}/health"):
         yield url
 
 
