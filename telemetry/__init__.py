@@ -1,6 +1,7 @@
 """Request and memory metrics for any FastAPI application, through OpenTelemetry."""
 
 from collections.abc import Collection
+from functools import cache
 from weakref import WeakSet
 
 from fastapi import FastAPI
@@ -17,7 +18,7 @@ from telemetry.sdk.configuration import disabled
 from telemetry.sdk.endpoint import MetricsEndpoint
 from telemetry.sdk.provider import meter_provider as global_meter_provider
 from telemetry.sdk.reader import reader_of
-from telemetry.sdk.serving import serve_metrics
+from telemetry.sdk.serving import METRICS_PATH, keep_own_metrics, serve_metrics
 from telemetry.sdk.shutdown import flushed_on_shutdown
 
 __all__ = ["instrument"]
@@ -58,16 +59,24 @@ def instrument(
     recorder = recorder_of(provider)
     observe_memory(provider)
     reader = reader_of(provider)
-    templates = RouteTemplates(app.router.routes)
+    templates = RouteTemplates(app.router)
     excluded_urls = urls_excluded()
 
+    @cache
+    def serve() -> None:
+        """Once, in the process that serves the application, when it is about to."""
+        if reader is None:
+            return
+        reader.share()
+        if reader.port is not None:
+            reader.listen()
+        elif templates.has(METRICS_PATH):
+            keep_own_metrics()
+        else:
+            serve_metrics(app, MetricsEndpoint(reader.exposition))
+
     def measure(stack: ASGIApp) -> ASGIApp:
-        """Runs in the process that serves the application, when it is about to."""
-        if reader is not None:
-            if reader.port is None:
-                serve_metrics(app, MetricsEndpoint(reader.exposition))
-            else:
-                reader.listen()
+        serve()
         return RequestMetrics(
             flushed_on_shutdown(stack),
             recorder=recorder,

@@ -1,18 +1,18 @@
 """The middleware that counts requests and times them."""
 
-import logging
 from collections.abc import Callable, Collection
 from time import perf_counter
 
-import anyio
 from starlette.datastructures import URL
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from telemetry.instrumentation.client import client_has_left
 from telemetry.instrumentation.methods import OTHER, known_methods
 from telemetry.instrumentation.recorder import RequestRecorder
-from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates
+from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates, path_below
+from telemetry.quiet import quiet_logger
 
-_logger = logging.getLogger(__name__)
+_logger = quiet_logger(__name__)
 
 _COUNTED = "telemetry.counted"
 _SOON = 0.01
@@ -72,24 +72,27 @@ class RequestMetrics:
         except Exception:
             exchange.fail()
             raise
+        except BaseException:
+            exchange.fail(cancelled=True)
+            raise
         else:
-            if not exchange.started:
-                exchange.fail()
+            exchange.fail()
         finally:
             exchange.end()
 
-    def record(self, scope: Scope, status: int | None, seconds: float) -> None:
+    def record(self, scope: Scope, root_path: str, status: int | None, seconds: float) -> None:
         """Count one ended request.
 
         Parameters:
             scope: Its ASGI scope, after routing.
+            root_path: The scope's ``root_path`` before routing.
             status: The status of its response, None where none was started.
             seconds: Its duration.
         """
-        path = self.templates.of(scope, status)
+        path = self.templates.of(scope, root_path, status)
         if path in self.excluded_paths:
             return
-        if path is UNMATCHED and scope["path"] in self.excluded_paths:
+        if path is UNMATCHED and path_below(root_path, scope["path"]) in self.excluded_paths:
             return
         method = scope["method"]
         if method not in self.known_methods:
@@ -108,35 +111,31 @@ class _Exchange:
         "_begin",
         "_ended",
         "_gone",
-        "_kept",
         "_metrics",
         "_receive",
+        "_root_path",
         "_scope",
         "_send",
+        "_started",
         "_status",
         "_trailers",
-        "started",
     )
 
     def __init__(self, metrics: RequestMetrics, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics = metrics
         self._scope = scope
+        self._root_path: str = scope.get("root_path", "")
         self._receive = receive
         self._send = send
-        self._kept: Message | None = None
         self._status: int | None = None
+        self._started = False
         self._gone = False
         self._trailers = False
         self._ended = False
-        self.started = False
         self._begin = perf_counter()
 
     async def receive(self) -> Message:
-        message = self._kept
-        if message is None:
-            message = await self._receive()
-        else:
-            self._kept = None
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             self._gone = True
         return message
@@ -144,14 +143,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
-            self.started = True
-            status = message["status"]
-            self._trailers = message.get("trailers", False)
-            # A client that does not wait even so long cannot be told from one that does.
-            if status >= 500 or perf_counter() - self._begin > _SOON:
-                await self._look_for_client()
-            if not self._gone:
-                self._status = status
+            self._start(message)
             await self._send(message)
             return
         await self._send(message)
@@ -164,9 +156,29 @@ class _Exchange:
         if last:
             self.end()
 
-    def fail(self) -> None:
-        """The application raised or returned; what it has not started is the server's 500."""
-        if not self.started and not self._gone:
+    def _start(self, message: Message) -> None:
+        self._started = True
+        self._trailers = message.get("trailers", False)
+        status = message["status"]
+        if self._gone:
+            return
+        # A client that does not wait even so long cannot be told from one that does.
+        late = status >= 500 or perf_counter() - self._begin > _SOON
+        if late and client_has_left(self._receive):
+            self._gone = True
+            return
+        self._status = status
+
+    def fail(self, *, cancelled: bool = False) -> None:
+        """The application has ended; where it has not started a response, the server does.
+
+        It answers 500, to a task that was cancelled as well, unless the client has left.
+        """
+        if self._started or self._gone:
+            return
+        left = client_has_left(self._receive)
+        # A server that does not tell may have cancelled the task because the client left.
+        if left is False or (left is None and not cancelled):
             self._status = 500
 
     def end(self) -> None:
@@ -174,21 +186,7 @@ class _Exchange:
             return
         self._ended = True
         try:
-            self._metrics.record(self._scope, self._status, perf_counter() - self._begin)
+            seconds = perf_counter() - self._begin
+            self._metrics.record(self._scope, self._root_path, self._status, seconds)
         except Exception:
             _logger.exception("A request could not be counted")
-
-    async def _look_for_client(self) -> None:
-        """Note whether the client has left before its response starts.
-
-        Servers do not tell the sender: uvicorn takes a response to nobody as it takes any
-        other. They tell the receiver, so one message is taken if one is there, and kept for
-        the application, which has a right to it.
-        """
-        if self._gone or self._kept is not None:
-            return
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            self._kept = await self._receive()
-        if self._kept is not None and self._kept["type"] == "http.disconnect":
-            self._gone = True

@@ -4,41 +4,53 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from re import Pattern
+from time import monotonic
 from typing import Any
 
-from fastapi.routing import RouteContext, iter_route_contexts
-from starlette.routing import BaseRoute, Host, Mount, WebSocketRoute
+from fastapi.routing import iter_route_contexts
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute
 from starlette.types import Scope
 
 UNMATCHED = "unmatched"
 """The path of every request that no route matched. No template equals it: they begin with "/"."""
 
 _MOST_UNKNOWN = 1_000
+_FRESH = 1.0
 _ANYTHING = re.compile("")
-_NOTHING = re.compile("(?!)")
 
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """One route with the mounts above it.
+    """One route with the mounts above it, or the end of a mount.
 
-    `text` is what is shown, `mounts` and `pattern` match the request's path step by step,
-    `methods` are the route's own (None: all), `handled_by` is what routing leaves in the scope.
+    `path` is the route's full path and `text` what is shown for it; `host`, `mounts` and
+    `pattern` match a request step by step; `methods` are the route's own (None: all);
+    `handled_by` is what routing leaves in the scope; `last` says that the router looks no
+    further once this one has matched.
     """
 
+    path: str
     text: str
+    host: Pattern[str]
     mounts: tuple[Pattern[str], ...]
     pattern: Pattern[str]
     methods: frozenset[str] | None
     handled_by: tuple[object, ...]
+    last: bool = False
 
-    def matches(self, path: str) -> bool:
+    def matches(self, host: str, path: str) -> bool:
+        if self.host is not _ANYTHING and not self.host.match(host):
+            return False
         for mount in self.mounts:
             match = mount.match(path)
             if match is None:
                 return False
             path = "/" + match["path"]
         return self.pattern.match(path) is not None
+
+    def is_below(self, other: "_Template") -> bool:
+        return self.host is other.host and self.mounts[: len(other.mounts)] == other.mounts
 
 
 class RouteTemplates:
@@ -50,24 +62,28 @@ class RouteTemplates:
     routing (by a middleware) is matched against the templates.
 
     Parameters:
-        routes: The application's own list of routes. It is read when the first request
-            ends, and once more when a route turns up that was not there before.
+        router: Has the application's ``routes``. They are read when the first request ends,
+            and again when there are others.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        self._routes = routes
+    def __init__(self, router: Router) -> None:
+        self._router = router
         self._size = -1
+        self._read_at = float("-inf")
         self._templates: list[_Template] = []
         self._by_handler: dict[int, list[_Template]] = {}
         self._unknown: dict[int, object] = {}
 
-    def of(self, scope: Scope, status: int | None = None) -> str:
+    def of(self, scope: Scope, root_path: str, status: int | None = None) -> str:
         """The template of the route that a request asked for, or `UNMATCHED`.
 
         Parameters:
             scope: The request's ASGI scope, as routing has left it.
+            root_path: The scope's ``root_path`` as it was before: mounts move it on.
             status: The status of the response where one was started.
         """
+        if len(self._router.routes) != self._size:
+            self._read()
         handler = scope.get("route") or scope.get("endpoint")
         if handler is not None:
             found = self._by_handler.get(id(handler))
@@ -76,26 +92,19 @@ class RouteTemplates:
             if len(found) == 1:
                 return found[0].text
             if found:
-                path = _path_below_root(scope)
-                return next((each.text for each in found if each.matches(path)), UNMATCHED)
+                return _first(found, scope, root_path)
             if status == 404:
                 return UNMATCHED
         elif "router" in scope:
             return UNMATCHED
-        return self._search(scope)
-
-    def _search(self, scope: Scope) -> str:
-        if len(self._routes) != self._size:
+        if monotonic() - self._read_at > _FRESH:
             self._read()
-        path = _path_below_root(scope)
-        partial = UNMATCHED
-        for template in self._templates:
-            if template.matches(path):
-                if template.methods is None or scope["method"] in template.methods:
-                    return template.text
-                if partial is UNMATCHED:
-                    partial = template.text
-        return partial
+        return _first(self._templates, scope, root_path)
+
+    def has(self, path: str) -> bool:
+        """Whether there is a route or a mount of exactly this path."""
+        self._read()
+        return any(template.path.rstrip("/") == path for template in self._templates)
 
     def _look_again(self, handler: object) -> list[_Template]:
         if id(handler) in self._unknown:
@@ -109,55 +118,70 @@ class RouteTemplates:
         return found
 
     def _read(self) -> None:
-        templates = list(_walk(self._routes, "", (), ()))
+        routes = self._router.routes
+        templates = list(_walk(routes, "", _ANYTHING, (), ()))
         by_handler: dict[int, list[_Template]] = {}
         for template in templates:
             for handler in template.handled_by:
                 by_handler.setdefault(id(handler), []).append(template)
-        self._size = len(self._routes)
         self._templates = templates
         self._by_handler = by_handler
+        self._read_at = monotonic()
+        self._size = len(routes)
+
+
+def _first(templates: Sequence[_Template], scope: Scope, root_path: str) -> str:
+    """What a router would choose: the first for the path and the method, or for the path."""
+    path = path_below(root_path, scope["path"])
+    host = Headers(scope=scope).get("host", "").rsplit(":", 1)[0].lower()
+    partial: _Template | None = None
+    for template in templates:
+        if not template.matches(host, path):
+            continue
+        if template.last and partial is not None and partial.is_below(template):
+            return partial.text
+        if template.methods is None or scope["method"] in template.methods:
+            return template.text
+        partial = partial or template
+    return UNMATCHED if partial is None else partial.text
 
 
 def _walk(
     routes: Sequence[BaseRoute],
     prefix: str,
+    host: Pattern[str],
     mounts: tuple[Pattern[str], ...],
     above: tuple[object, ...],
 ) -> Iterator[_Template]:
     for context in iter_route_contexts(routes):
         route = context.original_route
-        if isinstance(route, Mount | Host):
-            yield from _walk_below(context, prefix, mounts, above)
+        if isinstance(route, Host):
+            yield from _walk_below(context.app, prefix, context.host_regex, mounts, above)
+        elif isinstance(route, Mount):
+            below = (*mounts, context.path_regex)
+            yield from _walk_below(context.app, prefix + (context.path or ""), host, below, above)
         elif not isinstance(route, WebSocketRoute) and hasattr(context, "path_regex"):
-            yield _Template(
-                text=prefix + (context.path or ""),
-                mounts=mounts,
-                pattern=context.path_regex,
-                methods=None if context.methods is None else frozenset(context.methods),
-                handled_by=(route, context.endpoint),
-            )
+            path = prefix + (context.path or "")
+            methods = None if context.methods is None else frozenset(context.methods)
+            handled_by = (route, context.endpoint)
+            yield _Template(path, path, host, mounts, context.path_regex, methods, handled_by)
 
 
 def _walk_below(
-    context: RouteContext,
+    mounted: Any,
     prefix: str,
+    host: Pattern[str],
     mounts: tuple[Pattern[str], ...],
     above: tuple[object, ...],
 ) -> Iterator[_Template]:
-    pattern = _NOTHING
-    if isinstance(context.original_route, Mount):
-        prefix += context.path or ""
-        mounts = (*mounts, context.path_regex)
-        pattern = _ANYTHING
-    app, routes = _routes_of(context.app)
+    app, routes = _routes_of(mounted)
     if any(app is each for each in above):
         return
-    if routes:
-        yield from _walk(routes, prefix, mounts, (*above, app))
-    else:
-        # Static files, or an application whose routes cannot be seen.
-        yield _Template(UNMATCHED, mounts, pattern, None, (context.app,))
+    yield from _walk(routes, prefix, host, mounts, (*above, app))
+    # Static files, or an application whose routes cannot be seen.
+    opaque = () if routes else (mounted,)
+    path = prefix if mounts else ""
+    yield _Template(path, UNMATCHED, host, mounts, _ANYTHING, None, opaque, last=True)
 
 
 def _routes_of(app: Any) -> tuple[Any, Sequence[BaseRoute]]:
@@ -166,16 +190,20 @@ def _routes_of(app: Any) -> tuple[Any, Sequence[BaseRoute]]:
     while not hasattr(app, "routes") and hasattr(app, "app") and id(app) not in seen:
         seen.add(id(app))
         app = app.app
-    return app, getattr(app, "routes", [])
+    routes = getattr(app, "routes", ())
+    return app, routes if isinstance(routes, list | tuple) else ()
 
 
-def _path_below_root(scope: Scope) -> str:
+def path_below(root_path: str, path: str) -> str:
     """The path as routes see it, without the root path that the server put before it.
 
-    Mounts move ``root_path`` on and keep what it was at first in ``app_root_path``.
+    Parameters:
+        root_path: The scope's ``root_path``.
+        path: The scope's ``path``, which need not begin with it:
+            https://asgi.readthedocs.io/en/latest/specs/www.html#http-connection-scope.
     """
-    path: str = scope["path"]
-    root: str = scope.get("app_root_path", scope.get("root_path", ""))
-    if root and (path == root or path.startswith(root.rstrip("/") + "/")):
-        return path[len(root.rstrip("/")) :]
+    if root_path and path.startswith(root_path):
+        below = path[len(root_path) :]
+        if below == "" or below[0] == "/":
+            return below
     return path

@@ -29,13 +29,17 @@ class Exposition:
 
     Parameters:
         registry: What is shown.
+
+    Attributes:
+        reading: Held while the registry is read. OpenTelemetry's reader hands over what it
+            has collected through a queue, so it must collect for one at a time.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._writing: dict[tuple[str, bool], Future[Text]] = {}
         self._lock = Lock()
-        self._registry_lock = Lock()
+        self.reading = Lock()
 
     def write(self, accept: str, accept_encoding: str) -> Future[Text]:
         """The text in the form that two request headers ask for.
@@ -70,8 +74,7 @@ class Exposition:
         return text
 
     def _text(self, encoder: _Encoder, content_type: str, compressed: bool) -> Text:
-        # The reader hands over what it has collected through a queue, so one at a time.
-        with self._registry_lock:
+        with self.reading:
             content = encoder(self._registry)
         headers = {"content-type": content_type, "vary": "Accept, Accept-Encoding"}
         if compressed:

@@ -1,6 +1,7 @@
 """OpenTelemetry's Prometheus reader, with what it takes to be served."""
 
 import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -8,10 +9,15 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricsData
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import Metric as PrometheusMetric
+from prometheus_client.registry import Collector
 
 from telemetry.sdk.conflicts import without_conflicts
 from telemetry.sdk.exposition import Exposition
 from telemetry.sdk.server import MetricsServer
+from telemetry.sdk.shutdown import at_end
+from telemetry.sdk.workers.family import family
+from telemetry.sdk.workers.sharing import Sharing
 
 _logger = logging.getLogger(__name__)
 
@@ -34,20 +40,50 @@ class EndpointReader(PrometheusMetricReader):
         self.host = host or "localhost"
         self.port = port
         self._server: MetricsServer | None = None
+        self._sharing: Sharing | None = None
+        self._shown = True
         registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        registry.register(
+            _ProcessMetrics(lambda: self._sharing is None or not self._sharing.several)
+        )
         super().__init__(scope_info_enabled=False, registry=registry)
         self.exposition = Exposition(registry)
         _unclaimed.append(self)
 
+    def share(self) -> None:
+        """Show the whole service where this process is one of its workers, from now on.
+
+        To be called in the process that serves the application, when it is about to.
+        """
+        name = family()
+        if name is None or self._sharing is not None:
+            return
+        try:
+            self._sharing = Sharing(name)
+        except OSError as error:
+            _logger.error("Each worker shows its own metrics only: %s", error)
+            return
+        self._sharing.start(self.publish)
+        at_end(self.publish)
+
+    def publish(self) -> None:
+        """Let the other workers of the service know what this one has measured."""
+        with self.exposition.reading:
+            self._shown = False
+            try:
+                self.collect()
+            finally:
+                self._shown = True
+
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> None:
-        if metrics_data is not None:
-            metrics_data = without_conflicts(metrics_data)
-        super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
+        if self._sharing is not None:
+            if not self._shown:
+                self._sharing.publish(metrics_data)
+                return
+            metrics_data = self._sharing.added_up(metrics_data)
+        super()._receive_metrics(without_conflicts(metrics_data), timeout_millis, **kwargs)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
         """Do nothing, as nothing waits to be sent.
@@ -75,6 +111,23 @@ class EndpointReader(PrometheusMetricReader):
                 self.port,
                 getattr(error, "strerror", None) or error,
             )
+
+
+class _ProcessMetrics(Collector):
+    """prometheus_client's own metrics of the process, where the process is the service."""
+
+    def __init__(self, shown: Callable[[], bool]) -> None:
+        self._shown = shown
+        self._collectors: list[Collector] = [
+            ProcessCollector(registry=None),
+            PlatformCollector(registry=None),
+            GCCollector(registry=CollectorRegistry()),
+        ]
+
+    def collect(self) -> Iterable[PrometheusMetric]:
+        if self._shown():
+            for collector in self._collectors:
+                yield from collector.collect()
 
 
 _unclaimed: list[EndpointReader] = []

@@ -3,7 +3,7 @@
 import atexit
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 
@@ -15,7 +15,8 @@ _logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds that the end of a process waits for exporters, all of them together."""
 
-_owned: list[Any] = []
+_flushes: list[Callable[[], object]] = []
+_ends: list[Callable[[], object]] = []
 _flushed_at = float("-inf")
 
 
@@ -30,15 +31,26 @@ def owned(provider: Any) -> None:
     if not hasattr(provider, "force_flush") or not hasattr(provider, "shutdown"):
         return
     atexit.unregister(provider.shutdown)
-    if not _owned:
+    at_end(provider.force_flush, provider.shutdown)
+
+
+def at_end(flush: Callable[[], object], end: Callable[[], object] | None = None) -> None:
+    """Have functions called when the process is about to end.
+
+    Parameters:
+        flush: Called when the application's lifespan has ended.
+        end: Called when the process ends otherwise; by default the same.
+    """
+    if not _flushes:
         atexit.register(_stop)
-    _owned.append(provider)
+    _flushes.append(flush)
+    _ends.append(end or flush)
 
 
 def flush() -> None:
     """Send what has not been sent yet, in at most `PATIENCE` seconds."""
     global _flushed_at
-    _together([provider.force_flush for provider in _owned])
+    _together(_flushes)
     _flushed_at = time.monotonic()
 
 
@@ -46,10 +58,10 @@ def _stop() -> None:
     if time.monotonic() - _flushed_at < PATIENCE:
         # The lifespan has just ended, and with it all that there was to send.
         return
-    _together([provider.shutdown for provider in _owned])
+    _together(_ends)
 
 
-def _together(calls: list[Callable[[], object]]) -> None:
+def _together(calls: Sequence[Callable[[], object]]) -> None:
     def run(call: Callable[[], object]) -> None:
         try:
             call()
@@ -71,7 +83,7 @@ def _together(calls: list[Callable[[], object]]) -> None:
 
 def flushed_on_shutdown(app: ASGIApp) -> ASGIApp:
     """The application, with a flush at the end of its lifespan if there is anything to flush."""
-    return _FlushOnShutdown(app) if _owned else app
+    return _FlushOnShutdown(app) if _flushes else app
 
 
 class _FlushOnShutdown:

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.metrics import MeterProvider
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.middleware.cors import CORSMiddleware
@@ -18,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.support.applications import Measured, exchange
+from tests.support.applications import Connection, Measured, exchange
 from tests.support.series import total
 
 
@@ -202,28 +204,62 @@ def test_a_client_that_leaves_after_the_response_has_started_is_in_both() -> Non
     assert measured.responses() == {("GET", "/events", "200"): 1}
 
 
-def test_looking_for_the_client_takes_nothing_from_the_application() -> None:
-    measured = Measured()
-    bodies: list[bytes] = []
+@pytest.mark.parametrize("native", [True, False])
+def test_measuring_takes_no_message_from_the_application(native: bool) -> None:
+    """To receive is to invite a client that waits with Expect: 100-continue."""
+    measured = Measured(instrument=False)
+    measured.app = FastAPI(telemetry={"metrics": native, "meter_provider": measured.provider})
+    measured.client = TestClient(measured.app)
+    measured.instrument()
+    connections: list[Connection] = []
 
-    async def late_reader(scope: Scope, receive: Receive, send: Send) -> None:
+    @measured.app.post("/{kind}")
+    async def late(kind: str) -> str:
         await asyncio.sleep(0.05)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(2):
-            bodies.append((await receive())["body"])
-        await send({"type": "http.response.body", "body": b""})
+        if kind == "fails":
+            raise RuntimeError
+        return "ok"
 
-    measured.app.mount("/late", late_reader)
-    parts: list[Message] = [
-        {"type": "http.request", "body": b"one", "more_body": True},
-        {"type": "http.request", "body": b"two", "more_body": False},
-    ]
-    asyncio.run(exchange(measured.app, "/late/x", method="POST", received=parts))
-    assert bodies == [b"one", b"two"]
-    assert measured.responses() == {("POST", "unmatched", "200"): 1}
+    async def request(path: str) -> None:
+        connection = Connection([{"type": "http.request", "body": b"x", "more_body": True}], None)
+        connections.append(connection)
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+        await measured.app(scope, connection.receive, connection.send)
+
+    asyncio.run(request("/answers"))
+    with pytest.raises(RuntimeError):
+        asyncio.run(request("/fails"))
+    assert [connection.taken for connection in connections] == [0, 0]
+    assert set(measured.responses()) == {("POST", "/{kind}", "200"), ("POST", "/{kind}", "500")}
 
 
-def test_a_cancelled_request_is_counted_and_stays_cancelled() -> None:
+def test_a_client_that_leaves_is_noticed_through_fastapis_own_metrics() -> None:
+    provider = MeterProvider(shutdown_on_exit=False)
+    measured = Measured(FastAPI(telemetry={"meter_provider": provider}))
+
+    @measured.app.get("/slow")
+    async def slow() -> str:
+        await asyncio.sleep(0.1)
+        return "to nobody"
+
+    asyncio.run(exchange(measured.app, "/slow", leave_after=0.05))
+    assert measured.requests() == {("GET", "/slow"): 1}
+    assert measured.responses() == {}
+
+
+def test_a_task_that_is_cancelled_within_the_application_is_the_servers_500() -> None:
+    measured = Measured()
+
+    @measured.app.get("/cancels")
+    async def cancels() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(exchange(measured.app, "/cancels"))
+    assert measured.responses() == {("GET", "/cancels", "500"): 1}
+
+
+def test_a_task_that_is_cancelled_because_the_client_left_has_no_response() -> None:
     measured = Measured()
 
     @measured.app.get("/slow")
@@ -231,7 +267,7 @@ def test_a_cancelled_request_is_counted_and_stays_cancelled() -> None:
         await asyncio.sleep(60)
 
     async def cancel() -> None:
-        task = asyncio.create_task(exchange(measured.app, "/slow"))
+        task = asyncio.create_task(exchange(measured.app, "/slow", leave_after=0.01))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -388,6 +424,12 @@ def test_excluded_paths_are_not_counted() -> None:
         measured.client.get(path)
         measured.client.head(path)
         measured.client.post(path)
+    assert measured.requests() == {}
+
+
+def test_excluded_paths_are_those_below_the_root_path() -> None:
+    measured = Measured()
+    TestClient(measured.app, root_path="/api").get("/api/favicon.ico")
     assert measured.requests() == {}
 
 

@@ -3,7 +3,8 @@
 import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.responses import PlainTextResponse
-from starlette.routing import Host
+from starlette.routing import BaseRoute, Host, Match
+from starlette.types import Scope
 
 from tests.support.applications import Measured
 
@@ -55,6 +56,51 @@ def test_a_metrics_route_of_the_application_stays_with_a_warning(
     assert measured.client.get("/metrics").text == "own"
     assert "route /metrics of its own" in caplog.text
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+@pytest.mark.parametrize("where", ["/", "testserver"])
+def test_one_in_an_application_that_is_mounted_above_it_all_stays_too(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured, sub = Measured(), FastAPI()
+    sub.get("/metrics")(own)
+    if where == "/":
+        measured.app.mount("/", sub)
+    else:
+        measured.app.host(where, sub)
+    assert measured.client.get("/metrics").text == "own"
+    assert "route /metrics of its own" in caplog.text
+
+
+def test_a_websocket_of_that_path_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    measured = Measured()
+
+    @measured.app.websocket("/metrics")
+    async def socket() -> None:
+        raise AssertionError
+
+    measured.series()
+    assert caplog.text == ""
+
+
+def test_a_route_that_needs_more_than_a_path_to_match_breaks_nothing() -> None:
+    class ByQuery(BaseRoute):
+        def matches(self, scope: Scope) -> tuple[Match, Scope]:
+            found = scope["state"]["x"] if "state" not in scope else Match.NONE
+            return found, {}
+
+    measured = Measured()
+    measured.app.router.routes.append(ByQuery())
+    with measured.client:
+        measured.series()
+
+
+def test_a_stack_that_is_built_again_gives_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    measured = Measured()
+    measured.series()
+    measured.app.middleware_stack = measured.app.build_middleware_stack()
+    measured.series()
+    assert caplog.text == ""
 
 
 def test_it_is_there_below_a_mount() -> None:

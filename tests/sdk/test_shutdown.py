@@ -26,7 +26,8 @@ class Provider:
 
 @pytest.fixture(autouse=True)
 def nothing_owned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutdown, "_owned", [])
+    monkeypatch.setattr(shutdown, "_flushes", [])
+    monkeypatch.setattr(shutdown, "_ends", [])
     monkeypatch.setattr(atexit, "register", lambda function: function)
 
 
@@ -35,8 +36,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def run() -> list[tuple[str, int]]:
-    provider = shutdown._owned[0]
+async def run(provider: Provider) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
 
     async def send(message: Message) -> None:
@@ -51,8 +51,9 @@ async def run() -> list[tuple[str, int]]:
 
 
 def test_it_comes_before_the_server_learns_of_the_end() -> None:
-    shutdown.owned(Provider())
-    assert asyncio.run(run()) == [
+    provider = Provider()
+    shutdown.owned(provider)
+    assert asyncio.run(run(provider)) == [
         ("lifespan.startup.complete", 0),
         ("lifespan.shutdown.complete", 1),
     ]

@@ -1,13 +1,12 @@
 """opentelemetry-instrument in front of the command, with this project's app and a foreign one."""
 
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Service, free_port, get, service, status
+from tests.support.processes import ROOT, Service, free_port, get, script, service, status
 from tests.support.series import label_names, total, values
 
 FOREIGN = """
@@ -25,8 +24,6 @@ async def leaf(leaf_id: int) -> int:
 
 app.mount("/sub", sub)
 """
-INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
-UVICORN = str(Path(sys.executable).with_name("uvicorn"))
 
 
 def instrumented(
@@ -34,7 +31,7 @@ def instrumented(
 ) -> AbstractContextManager[Service]:
     (folder / "foreign.py").write_text(FOREIGN)
     full: Mapping[str, str] = {"PYTHONPATH": f"{ROOT}:{folder}", **environment}
-    command = (INSTRUMENT, *flags, UVICORN, app)
+    command = (script("opentelemetry-instrument"), *flags, script("uvicorn"), app)
     return service(folder, command=command, environment=full, cwd=folder)
 
 

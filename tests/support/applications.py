@@ -47,6 +47,40 @@ class Measured:
 Behaviour = Callable[[Message], Awaitable[None]]
 
 
+class Connection:
+    """A client's side of one request, as uvicorn presents it to an application.
+
+    After the given messages, `receive` waits until the response is complete or the client
+    has left, and then tells of the disconnect.
+    """
+
+    def __init__(self, received: Iterable[Message], on_send: Behaviour | None) -> None:
+        self.disconnected = False
+        self.sent: list[Message] = []
+        self.taken = 0
+        self._queue = list(received)
+        self._on_send = on_send
+        self._over = asyncio.Event()
+
+    async def receive(self) -> Message:
+        self.taken += 1
+        if self._queue and not self._over.is_set():
+            return self._queue.pop(0)
+        await self._over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if self._on_send is not None:
+            await self._on_send(message)
+        self.sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._over.set()
+
+    def leave(self) -> None:
+        self.disconnected = True
+        self._over.set()
+
+
 async def exchange(
     app: Any,
     path: str,
@@ -58,28 +92,8 @@ async def exchange(
     leave_after: float | None = None,
     **scope: Any,
 ) -> list[Message]:
-    """One request, message by message, as a server would do it.
-
-    After the given messages, `receive` waits until the response is complete or until the
-    client leaves, `leave_after` seconds from the start, and then tells of the disconnect.
-    """
-    sent: list[Message] = []
-    queue = list(received)
-    over = asyncio.Event()
-
-    async def receive() -> Message:
-        if queue and not over.is_set():
-            return queue.pop(0)
-        await over.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        if on_send is not None:
-            await on_send(message)
-        sent.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
-            over.set()
-
+    """One request, message by message; the client leaves after so many seconds, if any."""
+    connection = Connection(received, on_send)
     full: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -96,6 +110,6 @@ async def exchange(
         **scope,
     }
     if leave_after is not None:
-        asyncio.get_running_loop().call_later(leave_after, over.set)
-    await app(full, receive, send)
-    return sent
+        asyncio.get_running_loop().call_later(leave_after, connection.leave)
+    await app(full, connection.receive, connection.send)
+    return connection.sent

@@ -145,6 +145,11 @@ def running(
         process.kill()
 
 
+def script(name: str) -> str:
+    """A program of the environment that the tests run in."""
+    return str(Path(sys.executable).with_name(name))
+
+
 class Service:
     """An application behind a real server."""
 
@@ -171,9 +176,15 @@ def service(
     environment: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
 ) -> Iterator[Service]:
-    """The project's application, or the one that `command` starts, on a free port."""
+    """The project's application, or the one that `command` starts, on a free port.
+
+    The port takes the place of ``{port}`` in the command, or is added as ``--port``.
+    """
     port = free_port()
-    full = [*command, "--port", str(port), *options]
+    full = [part.replace("{port}", str(port)) for part in command]
+    if full == list(command):
+        full += ["--port", str(port)]
+    full += options
     log = folder / f"service-{port}.log"
     up = f"http://127.0.0.1:{port}/openapi.json"
     with running(full, log, up, environment=environment, cwd=cwd) as process:

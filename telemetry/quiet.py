@@ -14,7 +14,6 @@ _LOGGERS = (
     "opentelemetry.sdk._shared_internal",
     "opentelemetry.sdk.metrics._internal.export",
     "opentelemetry.sdk.metrics._internal.instrument",
-    "telemetry",
 )
 
 
@@ -40,9 +39,19 @@ class OncePerMinute(logging.Filter):
         return True
 
 
+def quiet_logger(name: str) -> logging.Logger:
+    """The logger of this name, with the filter.
+
+    Parameters:
+        name: The full name; a filter does not hold for the loggers below its own.
+    """
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, OncePerMinute) for each in logger.filters):
+        logger.addFilter(OncePerMinute())
+    return logger
+
+
 def quieten() -> None:
-    """Put the filter on the loggers of exporters and of callbacks, once."""
+    """Put the filter on the SDK's loggers of exporters and of callbacks."""
     for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        if not any(isinstance(each, OncePerMinute) for each in logger.filters):
-            logger.addFilter(OncePerMinute())
+        quiet_logger(name)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from telemetry.sdk import quiet
+from telemetry import quiet
 
 
 def test_the_same_message_passes_once_a_minute(
@@ -27,7 +27,7 @@ def test_the_same_message_passes_once_a_minute(
 def test_the_filter_is_put_on_once() -> None:
     quiet.quieten()
     quiet.quieten()
-    filters = logging.getLogger("telemetry").filters
+    filters = logging.getLogger("opentelemetry.sdk.metrics._internal.instrument").filters
     assert len([each for each in filters if isinstance(each, quiet.OncePerMinute)]) == 1
 
 

@@ -1,0 +1,1 @@
+"""One truth from several worker processes."""
