@@ -1,6 +1,5 @@
 """OpenTelemetry's Prometheus reader, with what it takes to be served."""
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client import Metric as PrometheusMetric
 from prometheus_client.registry import Collector
 
+from telemetry.quiet import quiet_logger
 from telemetry.sdk.conflicts import without_conflicts
 from telemetry.sdk.exposition import Exposition
 from telemetry.sdk.server import MetricsServer
@@ -19,7 +19,10 @@ from telemetry.sdk.shutdown import at_end
 from telemetry.sdk.workers.family import family
 from telemetry.sdk.workers.sharing import Sharing
 
-_logger = logging.getLogger(__name__)
+_logger = quiet_logger(__name__)
+
+# Workers start together: whoever has the port may not have said so yet.
+_TRIES = 5
 
 
 class EndpointReader(PrometheusMetricReader):
@@ -40,6 +43,7 @@ class EndpointReader(PrometheusMetricReader):
         self.host = host or "localhost"
         self.port = port
         self._server: MetricsServer | None = None
+        self._refused = 0
         self._sharing: Sharing | None = None
         self._shown = True
         registry = CollectorRegistry()
@@ -63,7 +67,7 @@ class EndpointReader(PrometheusMetricReader):
         except OSError as error:
             _logger.error("Each worker shows its own metrics only: %s", error)
             return
-        self._sharing.start(self.publish)
+        self._sharing.start(self._publish_and_listen)
         at_end(self.publish)
 
     def publish(self) -> None:
@@ -97,13 +101,19 @@ class EndpointReader(PrometheusMetricReader):
         """Serve the metrics on the port of their own, if there is one and it is not served yet.
 
         A port that is taken costs a log line. The metrics are not shown elsewhere then:
-        who gives them a port of their own does not want them on the public one.
+        who gives them a port of their own does not want them on the public one. Of several
+        workers one serves the port for all, and when it has ended another one does.
         """
         if self.port is None or self._server is not None:
             return
         try:
             self._server = MetricsServer(self.exposition, self.host, self.port)
         except (OSError, OverflowError) as error:
+            self._refused += 1
+            if self._sharing is not None and (
+                self._refused < _TRIES or self._sharing.has_listener()
+            ):
+                return
             _logger.error(
                 "The metrics are not served: cannot listen on %s port %s (%s). Choose another "
                 "with OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT.",
@@ -111,6 +121,14 @@ class EndpointReader(PrometheusMetricReader):
                 self.port,
                 getattr(error, "strerror", None) or error,
             )
+        else:
+            self._refused = 0
+            if self._sharing is not None:
+                self._sharing.become_listener()
+
+    def _publish_and_listen(self) -> None:
+        self.publish()
+        self.listen()
 
 
 class _ProcessMetrics(Collector):

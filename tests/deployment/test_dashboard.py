@@ -25,7 +25,7 @@ PANELS = [
         "실제 메모리 사용량 (RSS)",
         "timeseries",
         "bytes",
-        "RSS 메모리",
+        "RSS 메모리 {{process_pid}}",
         ["mean", "max"],
     ),
     (
@@ -33,7 +33,7 @@ PANELS = [
         "가상 메모리 사용량 (VMS)",
         "timeseries",
         "bytes",
-        "VMS 메모리",
+        "VMS 메모리 {{process_pid}}",
         ["mean", "max"],
     ),
     ("Increase Count 통계", "Increase Count 총 호출 수", "stat", "short", "", None),

@@ -43,6 +43,14 @@ class Sharing:
         """Whether the service has more than one worker, or has had."""
         return self._store.several()
 
+    def become_listener(self) -> None:
+        """Tell the other workers that this one serves the port for all of them."""
+        self._store.become_listener()
+
+    def has_listener(self) -> bool:
+        """Whether another worker serves the port for all of them."""
+        return self._store.has_listener()
+
     def start(self, publish: Callable[[], None]) -> None:
         """Call a function, which publishes, now and from time to time until the process ends."""
 

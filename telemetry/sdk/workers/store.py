@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
+from threading import Lock
 from uuid import uuid4
 
 from telemetry.quiet import quiet_logger
@@ -32,6 +33,7 @@ _LOCK_PATIENCE = 1.0
 _ENDED = "ended.json"
 _LOCK = "lock"
 _SEVERAL = "several"
+_LISTENER = "listener"
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class Store:
         self._base = base or base_folder()
         self._folder = self._base / family
         self._alive: int | None = None
+        self._alive_lock = Lock()
         self._ended = Snapshot()
         os.register_at_fork(after_in_child=self._forget)
         self._clean_up()
@@ -66,7 +69,8 @@ class Store:
     def publish(self, snapshot: Snapshot) -> bool:
         """Let the other workers know what this one has measured so far. Whether it worked."""
         try:
-            self._stay_alive()
+            with self._alive_lock:
+                self._stay_alive()
             self._write(f"{self.worker}.json", snapshot.to_json())
         except (OSError, ValueError) as error:
             _logger.warning("Other workers cannot see this one's metrics: %s", error)
@@ -111,6 +115,23 @@ class Store:
         except OSError as error:
             _logger.warning("Other workers cannot be seen: %s", error)
         return False
+
+    def become_listener(self) -> None:
+        """Note that it is this worker that serves the metrics on a port for all."""
+        try:
+            with self._alive_lock:
+                self._stay_alive()
+            self._write(_LISTENER, self.worker)
+        except OSError as error:
+            _logger.warning("Other workers cannot see who serves the metrics: %s", error)
+
+    def has_listener(self) -> bool:
+        """Whether a living worker serves the metrics on a port for all."""
+        try:
+            name = self._read(_LISTENER)
+            return name is not None and self._is_alive(name)
+        except (OSError, ValueError):
+            return False
 
     def _workers(self) -> list[str]:
         return sorted(path.stem for path in self._folder.glob("*.json") if path.name != _ENDED)

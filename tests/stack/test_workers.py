@@ -1,0 +1,367 @@
+"""Several worker processes, one truth: real servers, killed, ended, recycled and disturbed."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT, Service, free_port, get, script, service, wait_for
+from tests.support.receivers import grpc_receiver
+from tests.support.series import Series, label_names, total, values
+
+APP = """
+import os
+from fastapi import FastAPI
+from opentelemetry import metrics
+import telemetry
+
+app = FastAPI(telemetry={"metrics": False})
+telemetry.instrument(app)
+meter = metrics.get_meter("foreign")
+weights = meter.create_histogram("weight", unit="kg", explicit_bucket_boundaries_advisory=[5.0])
+queue = meter.create_up_down_counter("queue.length")
+
+@app.get("/health")
+async def health() -> int:
+    return os.getpid()
+
+@app.get("/weigh/{weight}")
+async def weigh(weight: int) -> int:
+    weights.record(weight)
+    queue.add(weight)
+    return os.getpid()
+"""
+UVICORN = ("uvicorn", "--no-access-log", "--workers", "4")
+GUNICORN = ("gunicorn", "-w", "4", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}")
+COMMANDS: dict[str, Sequence[str]] = {
+    "uvicorn": UVICORN,
+    "gunicorn": GUNICORN,
+    "gunicorn --preload": (*GUNICORN, "--preload"),
+    "opentelemetry-instrument uvicorn": ("opentelemetry-instrument", *UVICORN),
+    "opentelemetry-instrument gunicorn": ("opentelemetry-instrument", *GUNICORN),
+}
+
+
+@contextmanager
+def workers(
+    folder: Path, *options: str, command: Sequence[str] = UVICORN, **environment: str
+) -> Iterator[Service]:
+    """The application above, or another one, with all that its workers share in `folder`."""
+    (folder / "served.py").write_text(APP)
+    (folder / "tmp").mkdir(exist_ok=True)
+    program, *rest = command
+    if program == "opentelemetry-instrument":
+        rest[0] = script(rest[0])
+    # The processes that a supervisor waits for, and those that come with it.
+    full = (script(program), *rest, *options, "served:app")
+    variables = {
+        "PYTHONPATH": f"{ROOT}:{folder}",
+        "TMPDIR": str(folder / "tmp"),
+        **environment,
+    }
+    with service(folder, command=full, environment=variables, cwd=folder) as running:
+        yield running
+
+
+def all_up(app: Service, count: int = 4) -> set[int]:
+    """The process ids of the workers, as soon as there are so many."""
+    name = "app_memory_usage_bytes"
+
+    def pids() -> set[int]:
+        shown = values(app.series(), name)
+        return {int(pid) for pid, kind, *_ in shown if kind == "rss"} if len(shown) > 2 else set()
+
+    wait_for(lambda: len(pids()) == count, f"{count} workers are up")
+    return pids()
+
+
+def requests(app: Service | Series, path: str = "/health") -> float:
+    series = app.series() if isinstance(app, Service) else app
+    return total(series, "app_requests_total", path=path)
+
+
+def spread(app: Service) -> int:
+    """How many requests it took until three workers had answered one."""
+    pids: set[str] = set()
+    answered = 0
+
+    def answer() -> bool:
+        nonlocal answered
+        pids.add(app.get("/health"))
+        answered += 1
+        return len(pids) >= 3
+
+    wait_for(answer, "three workers have answered")
+    return answered
+
+
+def folders(folder: Path) -> list[Path]:
+    return sorted((folder / "tmp").glob("fastapi-otel-metrics-*/*"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_scrape_shows_the_whole_service(tmp_path: Path, command: str) -> None:
+    with workers(tmp_path, command=COMMANDS[command]) as app:
+        pids = all_up(app)
+        answered = {int(app.get("/health")) for _ in range(1000)}
+        assert len(answered) > 1
+        assert answered <= pids
+        for weight in (1, 2, 10) * 10:
+            app.get(f"/weigh/{weight}")
+        time.sleep(1)
+        scrapes = [app.series() for _ in range(20)]
+    for series in scrapes:
+        assert requests(series) == 1000
+        assert requests(series, "/weigh/{weight}") == 30
+        assert total(series, "app_responses_total", path="/health", status_code="200") == 1000
+        durations = "app_requests_processing_time_seconds_count"
+        assert total(series, durations, path="/health") == 1000
+        # Instruments that this project knows nothing of.
+        assert total(series, "weight_kg_bucket", le="5.0") == 20
+        assert total(series, "weight_kg_sum") == 130
+        assert values(series, "queue_length") == {(): 130}
+        # One series a process, told apart by its number.
+        assert label_names(series, "app_memory_usage_bytes") == {("process_pid", "type")}
+        assert len(values(series, "app_memory_usage_bytes")) == 8
+        assert not any(name.startswith(("process_", "python_")) for name, _ in series)
+    targets = {frozenset(values(series, "target_info")) for series in scrapes}
+    assert len(targets) == 1
+
+
+class Load:
+    """Requests, one after the other, until the end of the block, and how many were answered."""
+
+    def __init__(self, app: Service) -> None:
+        self.answered = 0
+        self._app = app
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        deadline = time.monotonic() + 60
+        while not self._over.is_set() and time.monotonic() < deadline:
+            try:
+                self._app.get("/health")
+            except OSError:
+                continue
+            self.answered += 1
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def counters(series: Series) -> Series:
+    ends = ("_total", "_bucket", "_count", "_sum")
+    return {key: value for key, value in series.items() if key[0].endswith(ends)}
+
+
+def never_back(scrapes: list[Series]) -> None:
+    seen: Series = {}
+    for series in scrapes:
+        shown = counters(series)
+        back = {
+            key: (value, shown.get(key)) for key, value in seen.items() if shown.get(key, 0) < value
+        }
+        assert not back
+        seen = shown
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["uvicorn", "gunicorn"])
+def test_nothing_goes_back_when_a_worker_ends_under_load(
+    tmp_path: Path, command: str, how: signal.Signals
+) -> None:
+    scrapes: list[Series] = []
+    with workers(tmp_path, command=COMMANDS[command]) as app:
+        pids = all_up(app)
+        gone = min(pids)
+        with Load(app) as load:
+            for number in range(60):
+                if number == 20:
+                    os.kill(gone, how)
+                scrapes.append(app.series())
+                time.sleep(0.05)
+        time.sleep(1)
+        last = app.series()
+        never_back([*scrapes, last])
+        assert requests(last) <= load.answered + 1
+        lost = load.answered - requests(last)
+        if how is signal.SIGTERM:
+            assert lost <= 0
+        else:
+            # Its last half second of its own counts, and a request that it was at.
+            assert lost <= load.answered / 3
+        new = all_up(app)
+        assert gone not in new
+
+
+def test_recycled_workers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    with workers(tmp_path, "--limit-max-requests", "20", command=UVICORN) as app:
+        all_up(app)
+        answered = 0
+        before = requests(app)
+        scrapes: list[Series] = []
+        deadline = time.monotonic() + 60
+        while answered < 400 and time.monotonic() < deadline:
+            try:
+                app.get("/health")
+                answered += 1
+                if answered % 10 == 0:
+                    scrapes.append(app.series())
+                    sizes.append(len(list(folders(tmp_path)[0].iterdir())))
+            except OSError:
+                time.sleep(0.05)
+        assert answered == 400
+        never_back(scrapes)
+        wait_for(lambda: requests(app) == before + 400, "all 400 are shown", patience=10)
+    # Workers, their locks, the sum of the ended, the lock, the flag, and one being written.
+    assert max(sizes) <= 2 * 8 + 4
+
+
+def test_reload_loses_nothing(tmp_path: Path) -> None:
+    reloading = ("uvicorn", "--no-access-log", "--reload", "--reload-dir", str(tmp_path))
+    with workers(tmp_path, command=reloading) as app:
+        pid = app.get("/health")
+        time.sleep(0.6)
+        (tmp_path / "served.py").write_text(APP + "\n")
+
+        def reloaded() -> bool:
+            try:
+                return app.get("/health") != pid
+            except OSError:
+                return False
+
+        wait_for(reloaded, "a new worker answers")
+        series = app.series()
+        assert requests(series) >= 2
+        # One at a time: told apart by nothing, and the process is the service.
+        assert label_names(series, "app_memory_usage_bytes") == {("type",)}
+        assert total(series, "process_cpu_seconds_total") > 0
+
+
+def test_services_side_by_side_and_one_after_the_other(tmp_path: Path) -> None:
+    with workers(tmp_path) as one, workers(tmp_path) as other:
+        all_up(one)
+        all_up(other)
+        for _ in range(50):
+            one.get("/health")
+        time.sleep(1)
+        assert [requests(one) for _ in range(5)] == [50] * 5
+        assert [requests(other) for _ in range(5)] == [0] * 5
+        assert len(folders(tmp_path)) == 2
+    with workers(tmp_path) as again:
+        all_up(again)
+        assert requests(again) == 0
+        assert len(folders(tmp_path)) == 1
+
+
+def test_a_service_that_was_killed_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    with workers(tmp_path) as app:
+        all_up(app)
+        app.get("/health")
+        app.process.kill()
+    with workers(tmp_path) as again:
+        all_up(again)
+        assert requests(again) == 0
+        assert len(folders(tmp_path)) == 1
+
+
+def test_one_worker_alone_pays_nothing(tmp_path: Path) -> None:
+    with workers(tmp_path, command=("uvicorn", "--no-access-log")) as app:
+        app.get("/health")
+        series = app.series()
+        tasks = Path(f"/proc/{app.process.popen.pid}/task")
+        names = {(task / "comm").read_text().strip() for task in tasks.iterdir()}
+        assert "metrics sharing"[:15] not in names
+    assert label_names(series, "app_memory_usage_bytes") == {("type",)}
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", ["delete the folder", "spoil a file", "take the rights"])
+def test_what_happens_to_the_folder_costs_no_scrape(tmp_path: Path, harm: str) -> None:
+    with workers(tmp_path) as app:
+        all_up(app)
+        for _ in range(40):
+            app.get("/health")
+        time.sleep(1)
+        (folder,) = folders(tmp_path)
+        if harm == "delete the folder":
+            shutil.rmtree(folder)
+        elif harm == "spoil a file":
+            next(folder.glob("[0-9]*.json")).write_bytes(b'[["half')
+        else:
+            folder.chmod(0o777)
+        for _ in range(10):
+            app.series()
+        folder.chmod(0o700)
+        # Living workers publish all that they have, again and again.
+        wait_for(lambda: requests(app) == 40, "all is shown again")
+
+
+def test_the_port_of_their_own_shows_the_whole_service(tmp_path: Path) -> None:
+    port = str(free_port())
+    variables = {
+        "OTEL_EXPORTER_PROMETHEUS_PORT": port,
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+    }
+    with workers(tmp_path, **variables) as app:
+        url = f"http://127.0.0.1:{port}/metrics"
+        answered = spread(app)
+        wait_for(lambda: f'path="/health"}} {answered}.0' in get(url), "the port shows all")
+        assert app.status("/metrics") == 404
+        (folder,) = folders(tmp_path)
+        listener = (folder / "listener").read_text()
+        os.kill(int(listener.split("-")[0]), signal.SIGKILL)
+        wait_for(lambda: (folder / "listener").read_text() != listener, "another takes over")
+        assert f'path="/health"}} {answered}.0' in get(url)
+        time.sleep(3)
+        assert "cannot listen" not in app.process.log
+
+
+def test_pushed_by_several_workers_nothing_collides(tmp_path: Path) -> None:
+    with (
+        grpc_receiver() as (endpoint, receiver),
+        workers(
+            tmp_path,
+            OTEL_METRICS_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_METRIC_EXPORT_INTERVAL="300",
+        ) as app,
+    ):
+        answered = spread(app)
+
+        def by_instance() -> dict[str, int]:
+            counts: dict[str, int] = {}
+            for request in receiver.requests:
+                for resource in request.resource_metrics:
+                    names = {each.key: each.value for each in resource.resource.attributes}
+                    for scope in resource.scope_metrics:
+                        for metric in scope.metrics:
+                            if metric.name == "app_requests":
+                                points = metric.sum.data_points
+                                count = sum(
+                                    point.as_int
+                                    for point in points
+                                    if any(
+                                        each.value.string_value == "/health"
+                                        for each in point.attributes
+                                    )
+                                )
+                                counts[names["service.instance.id"].string_value] = count
+            return counts
+
+        wait_for(lambda: sum(by_instance().values()) == answered, "each has pushed its own")
+        assert len(by_instance()) > 1
