@@ -69,16 +69,11 @@ class RequestMetrics:
         exchange = _Exchange(self, scope, receive, send)
         try:
             await self.app(scope, exchange.receive, exchange.send)
-        except Exception:
-            exchange.fail()
+        except BaseException as error:
+            exchange.end_early(error)
             raise
-        except BaseException:
-            exchange.fail(cancelled=True)
-            raise
-        else:
-            exchange.fail()
-        finally:
-            exchange.end()
+        if not exchange.ended:
+            exchange.end_early(None)
 
     def record(self, scope: Scope, root_path: str, status: int | None, seconds: float) -> None:
         """Count one ended request.
@@ -107,19 +102,12 @@ def _url(scope: Scope) -> str:
 class _Exchange:
     """One request and its response, on their way through the middleware."""
 
-    __slots__ = (
-        "_begin",
-        "_ended",
-        "_gone",
-        "_metrics",
-        "_receive",
-        "_root_path",
-        "_scope",
-        "_send",
-        "_started",
-        "_status",
-        "_trailers",
-    )
+    # Defaults of the class, because setting each for each request takes time.
+    ended = False
+    _status: int | None = None
+    _started = False
+    _gone = False
+    _trailers = False
 
     def __init__(self, metrics: RequestMetrics, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics = metrics
@@ -127,11 +115,6 @@ class _Exchange:
         self._root_path: str = scope.get("root_path", "")
         self._receive = receive
         self._send = send
-        self._status: int | None = None
-        self._started = False
-        self._gone = False
-        self._trailers = False
-        self._ended = False
         self._begin = perf_counter()
 
     async def receive(self) -> Message:
@@ -141,50 +124,56 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
+        if not self._started and message["type"] == "http.response.start":
             self._start(message)
             await self._send(message)
             return
         await self._send(message)
-        if kind == "http.response.body":
-            last = not (message.get("more_body", False) or self._trailers)
-        elif kind == "http.response.trailers":
-            last = not message.get("more_trailers", False)
-        else:
-            last = kind == "http.response.pathsend"
-        if last:
-            self.end()
+        if message.get("more_body"):
+            return
+        if message["type"] == (
+            "http.response.trailers" if self._trailers else "http.response.body"
+        ):
+            if not message.get("more_trailers", False):
+                self._end()
+        elif message["type"] == "http.response.pathsend":
+            self._end()
+
+    def end_early(self, error: BaseException | None) -> None:
+        """End without the last byte, if not ended yet.
+
+        Where the application has not started a response the server answers 500, also to a
+        task that was cancelled, unless the client has left.
+
+        Parameters:
+            error: What the application has raised.
+        """
+        if not self._started and not self._gone:
+            left = client_has_left(self._receive)
+            # A server that does not tell may have cancelled the task because the client left.
+            cancelled = error is not None and not isinstance(error, Exception)
+            if left is False or (left is None and not cancelled):
+                self._status = 500
+        self._end()
 
     def _start(self, message: Message) -> None:
         self._started = True
-        self._trailers = message.get("trailers", False)
-        status = message["status"]
+        if "trailers" in message:
+            self._trailers = message["trailers"]
         if self._gone:
             return
+        status = message["status"]
         # A client that does not wait even so long cannot be told from one that does.
         late = status >= 500 or perf_counter() - self._begin > _SOON
         if late and client_has_left(self._receive):
             self._gone = True
-            return
-        self._status = status
+        else:
+            self._status = status
 
-    def fail(self, *, cancelled: bool = False) -> None:
-        """The application has ended; where it has not started a response, the server does.
-
-        It answers 500, to a task that was cancelled as well, unless the client has left.
-        """
-        if self._started or self._gone:
+    def _end(self) -> None:
+        if self.ended:
             return
-        left = client_has_left(self._receive)
-        # A server that does not tell may have cancelled the task because the client left.
-        if left is False or (left is None and not cancelled):
-            self._status = 500
-
-    def end(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
+        self.ended = True
         try:
             seconds = perf_counter() - self._begin
             self._metrics.record(self._scope, self._root_path, self._status, seconds)

@@ -8,9 +8,10 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_CONFIG_FILE,
     OTEL_EXPORTER_PROMETHEUS_HOST,
     OTEL_EXPORTER_PROMETHEUS_PORT,
+    OTEL_METRICS_EXEMPLAR_FILTER,
     OTEL_SDK_DISABLED,
 )
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
@@ -99,10 +100,18 @@ def _configure_metrics(resource: Resource) -> None:
             _logger.error(
                 "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
             )
-    provider = MeterProvider(metric_readers=readers, resource=resource, views=[_REQUESTS])
+    pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
+    # Looking for examples costs each measurement a little, and the Prometheus reader, unlike
+    # the others, does not show them.
+    examples = (
+        None if pushed or OTEL_METRICS_EXEMPLAR_FILTER in os.environ else AlwaysOffExemplarFilter()
+    )
+    provider = MeterProvider(
+        metric_readers=readers, resource=resource, exemplar_filter=examples, views=[_REQUESTS]
+    )
     metrics.set_meter_provider(provider)
     claim_reader(provider)
-    if not all(isinstance(reader, EndpointReader) for reader in readers):
+    if pushed:
         owned(provider)
 
 

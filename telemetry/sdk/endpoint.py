@@ -21,6 +21,7 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scrape."""
+        self._exposition.turns.loop = asyncio.get_running_loop()
         headers = Headers(scope=scope)
         future = self._exposition.write(
             ",".join(headers.getlist("accept")), ",".join(headers.getlist("accept-encoding"))

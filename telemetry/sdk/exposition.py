@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
+from telemetry.sdk.turns import Turns, without_garbage_collection
+
 _Encoder = Callable[[Collector], bytes]
 
 
@@ -33,6 +35,7 @@ class Exposition:
     Attributes:
         reading: Held while the registry is read. OpenTelemetry's reader hands over what it
             has collected through a queue, so it must collect for one at a time.
+        turns: Given to the thread beside the event loop that serves the application.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -40,6 +43,7 @@ class Exposition:
         self._writing: dict[tuple[str, bool], Future[Text]] = {}
         self._lock = Lock()
         self.reading = Lock()
+        self.turns = Turns()
 
     def write(self, accept: str, accept_encoding: str) -> Future[Text]:
         """The text in the form that two request headers ask for.
@@ -74,7 +78,7 @@ class Exposition:
         return text
 
     def _text(self, encoder: _Encoder, content_type: str, compressed: bool) -> Text:
-        with self.reading:
+        with self.reading, self.turns.taken(), without_garbage_collection():
             content = encoder(self._registry)
         headers = {"content-type": content_type, "vary": "Accept, Accept-Encoding"}
         if compressed:

@@ -1,6 +1,8 @@
 """OpenTelemetry's Prometheus reader, with what it takes to be served."""
 
+import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -59,6 +61,8 @@ class EndpointReader(PrometheusMetricReader):
 
         To be called in the process that serves the application, when it is about to.
         """
+        with suppress(RuntimeError):
+            self.exposition.turns.loop = asyncio.get_running_loop()
         name = family()
         if name is None or self._sharing is not None:
             return
@@ -72,7 +76,7 @@ class EndpointReader(PrometheusMetricReader):
 
     def publish(self) -> None:
         """Let the other workers of the service know what this one has measured."""
-        with self.exposition.reading:
+        with self.exposition.reading, self.exposition.turns.taken():
             self._shown = False
             try:
                 self.collect()

@@ -1,0 +1,104 @@
+"""What measuring adds to one request, in process."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Scope
+
+from benchmarks.peers import CONTRIB, INSTRUMENTATOR, PATH, PEERS, THIS, application
+from benchmarks.progress import bar
+from benchmarks.table import Table, spread
+
+_REQUEST: Message = {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def receive() -> Message:
+    """A request without a body."""
+    return _REQUEST
+
+
+async def send(_: Message) -> None:
+    """A client that takes what it gets."""
+
+
+def scope() -> Scope:
+    """A request as uvicorn describes it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": PATH,
+        "raw_path": PATH.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost:8000"), (b"accept", b"*/*")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+    }
+
+
+async def microseconds(app: ASGIApp, calls: int) -> float:
+    """The mean time of so many calls, one after the other."""
+    began = time.perf_counter()
+    for _ in range(calls):
+        await app(scope(), receive, send)
+    return (time.perf_counter() - began) / calls * 1e6
+
+
+class _Pair:
+    """One application with two middleware stacks, so that nothing else differs."""
+
+    def __init__(self, instrument: Callable[[FastAPI], None], routes: int) -> None:
+        self.app = application(routes)
+        self.bare = self.app.build_middleware_stack()
+        instrument(self.app)
+        self.measured = self.app.build_middleware_stack()
+
+    async def added(self, calls: int) -> tuple[float, float]:
+        times = []
+        for stack in (self.bare, self.measured):
+            self.app.middleware_stack = stack
+            times.append(await microseconds(self.app, calls))
+        return times[0], times[1] - times[0]
+
+
+async def _added(routes: int, short: bool) -> tuple[dict[str, list[float]], list[float]]:
+    pairs = {name: _Pair(instrument, routes) for name, instrument in PEERS.items()}
+    calls = (100 if short else 1000) // (4 if routes else 1)
+    added: dict[str, list[float]] = {name: [] for name in pairs}
+    bare: list[float] = []
+    for pair in pairs.values():
+        await pair.added(calls)
+    for _ in bar(range(5 if short else 40), f"{routes + 1} routes"):
+        for name, pair in pairs.items():
+            base, more = await pair.added(calls)
+            bare.append(base)
+            added[name].append(more)
+    return added, bare
+
+
+def run(short: bool) -> Table:
+    """What measuring adds, with one route and after 300 others."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        one, bare = runner.run(_added(0, short))
+        many, bare_many = runner.run(_added(300, short))
+    middle = {name: statistics.median(values) for name, values in one.items()}
+    growth = {name: statistics.median(many[name]) / middle[name] for name in one}
+    table = Table(
+        "Added to one request, in process",
+        ["", "1 route, µs", "after 300 others, µs", "grows"],
+        f"On top of {spread(bare)} µs of the bare app, {spread(bare_many)} µs after 300 others. "
+        f"With one route this is {middle[THIS] / middle[INSTRUMENTATOR]:.2f} of what "
+        f"{INSTRUMENTATOR} adds and {middle[THIS] / middle[CONTRIB]:.3f} of what {CONTRIB} adds.",
+    )
+    for name in one:
+        table.rows.append([name, spread(one[name]), spread(many[name]), f"× {growth[name]:.1f}"])
+    return table

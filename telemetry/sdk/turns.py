@@ -1,0 +1,78 @@
+"""Letting a thread work beside a busy event loop, and the loop beside the thread."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Timer
+
+_LOOPS_TURN = 0.002
+_PAUSE = 0.0002
+_GC_PATIENCE = 1.0
+
+
+class Turns:
+    """Gives a thread of this process its turns of the interpreter.
+
+    A loop that is busy lets go of the interpreter's lock many times a millisecond, each time
+    for so short a time that a waiting thread does not wake up soon enough to take it, and
+    each time anew, so that the thread never has waited long enough to be given it: what takes
+    0.1 s beside an idle loop takes seconds beside a busy one. So while a thread is at work,
+    the loop pauses for a moment after each of its own turns. The thread then has the
+    interpreter until the loop has waited for it for `sys.getswitchinterval`, 5 ms.
+
+    Attributes:
+        loop: The event loop that serves the application, as soon as there is one.
+    """
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._giving: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Work in a thread, with turns."""
+        done = Event()
+        if self.loop is not None:
+            try:
+                self.loop.call_soon_threadsafe(self._give_until, done)
+            except RuntimeError:
+                # It is closed, and does not keep anybody waiting.
+                self.loop = None
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _give_until(self, done: Event) -> None:
+        async def give() -> None:
+            while not done.is_set():
+                await asyncio.sleep(_LOOPS_TURN)
+                time.sleep(_PAUSE)
+
+        task = asyncio.ensure_future(give())
+        self._giving.add(task)
+        task.add_done_callback(self._giving.discard)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Work that makes many objects and no cycles of them, for at most a second.
+
+    The collector would go through all objects of the application every few times, for some
+    tens of milliseconds in which nothing else runs, and find nothing.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    # A callback of the application's may hang.
+    at_most = Timer(_GC_PATIENCE, gc.enable)
+    at_most.daemon = True
+    at_most.start()
+    try:
+        yield
+    finally:
+        at_most.cancel()
+        gc.enable()
