@@ -1,6 +1,7 @@
 """Runs the application: ``python -m app``."""
 
 import argparse
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         server += ["--workers", str(options.workers)]
     if options.reload:
         server.append("--reload")
+    # uvicorn ends gracefully and then raises the signal once more, to end by it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.main(server, prog_name=parser.prog)
 
 

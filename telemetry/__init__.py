@@ -14,6 +14,7 @@ from telemetry.instrumentation.recorder import recorder_of
 from telemetry.instrumentation.requests import RequestMetrics
 from telemetry.instrumentation.routes import RouteTemplates
 from telemetry.instrumentation.stack import wrap_middleware_stack
+from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.configuration import disabled
 from telemetry.sdk.endpoint import MetricsEndpoint
 from telemetry.sdk.provider import meter_provider as global_meter_provider
@@ -23,6 +24,8 @@ from telemetry.sdk.shutdown import flushed_on_shutdown
 
 __all__ = ["instrument"]
 __version__ = "0.1.0"
+
+_logger = quiet_logger(__name__)
 
 _instrumented: WeakSet[FastAPI] = WeakSet()
 
@@ -55,10 +58,15 @@ def instrument(
     if app in _instrumented or disabled():
         return
     _instrumented.add(app)
-    provider = meter_provider or global_meter_provider()
-    recorder = recorder_of(provider)
-    observe_memory(provider)
-    reader = reader_of(provider)
+    quieten()
+    try:
+        provider = meter_provider or global_meter_provider()
+        recorder = recorder_of(provider)
+        observe_memory(provider)
+        reader = reader_of(provider)
+    except Exception:
+        _logger.exception("The application is not measured: its meter provider has failed")
+        return
     templates = RouteTemplates(app.router)
     excluded_urls = urls_excluded()
 
@@ -76,7 +84,10 @@ def instrument(
             serve_metrics(app, MetricsEndpoint(reader.exposition))
 
     def measure(stack: ASGIApp) -> ASGIApp:
-        serve()
+        try:
+            serve()
+        except Exception:
+            _logger.exception("The metrics are not served")
         return RequestMetrics(
             flushed_on_shutdown(stack),
             recorder=recorder,

@@ -4,6 +4,7 @@ import logging
 import os
 
 from opentelemetry import metrics, trace
+from opentelemetry.metrics import Instrument
 from opentelemetry.sdk.environment_variables import (
     OTEL_CONFIG_FILE,
     OTEL_EXPORTER_PROMETHEUS_HOST,
@@ -11,9 +12,18 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_METRICS_EXEMPLAR_FILTER,
     OTEL_SDK_DISABLED,
 )
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    Histogram,
+    MeterProvider,
+    ObservableCounter,
+)
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    ExplicitBucketHistogramAggregation,
+    View,
+)
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.quiet import quieten
@@ -26,7 +36,7 @@ _logger = logging.getLogger(__name__)
 # The labels of the request metrics are bounded by the routes, the known methods and the
 # status codes. The SDK's own limit, 2,000 series of an instrument, is for labels that are
 # not: visitors would reach it with eleven methods on each of 182 routes.
-_REQUESTS = View(meter_name="telemetry.instrumentation", aggregation_cardinality_limit=50_000)
+_MOST_SERIES = 50_000
 
 
 def disabled() -> bool:
@@ -106,13 +116,27 @@ def _configure_metrics(resource: Resource) -> None:
     examples = (
         None if pushed or OTEL_METRICS_EXEMPLAR_FILTER in os.environ else AlwaysOffExemplarFilter()
     )
+    views = [
+        _view(ObservableCounter, None),
+        # The same holds for the least and the greatest duration.
+        _view(Histogram, ExplicitBucketHistogramAggregation(record_min_max=pushed)),
+    ]
     provider = MeterProvider(
-        metric_readers=readers, resource=resource, exemplar_filter=examples, views=[_REQUESTS]
+        metric_readers=readers, resource=resource, exemplar_filter=examples, views=views
     )
     metrics.set_meter_provider(provider)
     claim_reader(provider)
     if pushed:
         owned(provider)
+
+
+def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
+    return View(
+        instrument_type=kind,
+        meter_name="telemetry.instrumentation",
+        aggregation=aggregation,
+        aggregation_cardinality_limit=_MOST_SERIES,
+    )
 
 
 def _endpoint_reader() -> list[MetricReader]:

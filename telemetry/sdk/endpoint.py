@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from telemetry.sdk.exposition import Exposition
+from telemetry.sdk.exposition import PATIENCE, Exposition, form_for
 
 
 class MetricsEndpoint:
@@ -23,8 +23,13 @@ class MetricsEndpoint:
         """Answer a scrape."""
         self._exposition.turns.loop = asyncio.get_running_loop()
         headers = Headers(scope=scope)
-        future = self._exposition.write(
+        form = form_for(
             ",".join(headers.getlist("accept")), ",".join(headers.getlist("accept-encoding"))
         )
-        text = await asyncio.shield(asyncio.wrap_future(future))
+        # Shared with other scrapes: one that is given up must not end it for them.
+        writing = asyncio.shield(asyncio.wrap_future(self._exposition.write(form)))
+        try:
+            text = await asyncio.wait_for(writing, PATIENCE)
+        except Exception as fault:
+            text = self._exposition.before(form, fault)
         await Response(text.content, headers=text.headers)(scope, receive, send)

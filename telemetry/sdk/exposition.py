@@ -1,17 +1,25 @@
 """The text that a scrape gets, written at most once at a time."""
 
 import gzip
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
+from telemetry.quiet import quiet_logger
 from telemetry.sdk.turns import Turns, without_garbage_collection
 
+PATIENCE = 5.0
+"""Seconds that a scrape waits for its text before it gets the last one."""
+
+_logger = quiet_logger(__name__)
+
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,200}")
 _Encoder = Callable[[Collector], bytes]
 
 
@@ -27,7 +35,8 @@ class Exposition:
     """A registry in the Prometheus text format or, where asked, in OpenMetrics.
 
     The text is written by a thread of its own, so that a long one does not hold up an event
-    loop; those who ask while one of the same form is being written get that one.
+    loop; those who ask while one of the same form is being written get that one. Where it
+    cannot be written or takes too long, they get the one before it.
 
     Parameters:
         registry: What is shown.
@@ -40,36 +49,33 @@ class Exposition:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._writing: dict[tuple[str, bool], Future[Text]] = {}
+        self._writing: dict[_Form, Future[Text]] = {}
+        self._written: dict[_Form, Text] = {}
         self._lock = Lock()
         self.reading = Lock()
         self.turns = Turns()
 
-    def write(self, accept: str, accept_encoding: str) -> Future[Text]:
-        """The text in the form that two request headers ask for.
+    def write(self, form: "_Form") -> Future[Text]:
+        """The text in a form: the one that is being written or, where none is, a new one.
 
         Parameters:
-            accept: The value of ``Accept``, see
-                https://prometheus.io/docs/instrumenting/content_negotiation/.
-            accept_encoding: The value of ``Accept-Encoding``; gzip is used where it is named.
+            form: What `form_for` has chosen.
         """
-        encoder, content_type = _choose(accept)
-        compressed = gzip_accepted(accept_encoding)
-        kind = (content_type, compressed)
         with self._lock:
-            text = self._writing.get(kind)
+            text = self._writing.get(form)
             if text is not None:
                 return text
-            text = self._writing[kind] = Future()
+            text = self._writing[form] = Future()
 
         def run() -> None:
             try:
-                result = self._text(encoder, content_type, compressed)
+                result = self._text(form)
             except BaseException as error:
-                self._done(kind)
+                self._done(form)
                 text.set_exception(error)
             else:
-                self._done(kind)
+                self._written[form] = result
+                self._done(form)
                 text.set_result(result)
 
         # Not from a pool: a pool's threads are waited for when the process ends, and a
@@ -77,23 +83,72 @@ class Exposition:
         Thread(target=run, name="metrics", daemon=True).start()
         return text
 
-    def _text(self, encoder: _Encoder, content_type: str, compressed: bool) -> Text:
-        with self.reading, self.turns.taken(), without_garbage_collection():
-            content = encoder(self._registry)
-        headers = {"content-type": content_type, "vary": "Accept, Accept-Encoding"}
-        if compressed:
-            content = gzip.compress(content, compresslevel=6)
-            headers["content-encoding"] = "gzip"
-        return Text(content, headers)
+    def before(self, form: "_Form", fault: BaseException) -> Text:
+        """The last text of this form, or an empty one, where there is none now.
 
-    def _done(self, kind: tuple[str, bool]) -> None:
+        Parameters:
+            form: What `form_for` has chosen.
+            fault: Why there is none; it is logged.
+        """
+        if isinstance(fault, TimeoutError):
+            _logger.error(
+                "The metrics were not collected within %g s, a callback or an exporter hangs; "
+                "those of the last scrape are shown",
+                PATIENCE,
+            )
+        else:
+            _logger.error(
+                "The metrics could not be written; those of the last scrape are shown",
+                exc_info=fault,
+            )
+        return self._written.get(form) or _shown(form, form.encoder(CollectorRegistry()))
+
+    def _text(self, form: "_Form") -> Text:
+        with self.reading, self.turns.taken(), without_garbage_collection():
+            content = form.encoder(self._registry)
+        return _shown(form, content)
+
+    def _done(self, form: "_Form") -> None:
         with self._lock:
-            del self._writing[kind]
+            del self._writing[form]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a text is to be written; two are the same whichever way they were asked for."""
+
+    content_type: str
+    compressed: bool
+    encoder: _Encoder = field(compare=False)
+
+
+def form_for(accept: str, accept_encoding: str) -> _Form:
+    """The form that two request headers ask for.
+
+    Parameters:
+        accept: The value of ``Accept``, see
+            https://prometheus.io/docs/instrumenting/content_negotiation/.
+        accept_encoding: The value of ``Accept-Encoding``; gzip is used where it is named.
+    """
+    encoder, content_type = _choose(accept)
+    return _Form(content_type, gzip_accepted(accept_encoding), encoder)
+
+
+def _shown(form: _Form, content: bytes) -> Text:
+    headers = {"content-type": form.content_type, "vary": "Accept, Accept-Encoding"}
+    if form.compressed:
+        content = gzip.compress(content, compresslevel=6)
+        headers["content-encoding"] = "gzip"
+    return Text(content, headers)
 
 
 def _choose(accept: str) -> tuple[_Encoder, str]:
     try:
-        return choose_encoder(accept)
+        encoder, content_type = choose_encoder(accept)
     except Exception:
-        # prometheus_client reads version numbers that a client sends without checking them.
+        # prometheus_client reads version numbers that a client sends without checking them,
         return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    if not _HEADER_VALUE.fullmatch(content_type):
+        # and puts them into its answer.
+        return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    return encoder, content_type

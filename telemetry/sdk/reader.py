@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.conflicts import without_conflicts
 from telemetry.sdk.exposition import Exposition
+from telemetry.sdk.overflow import tell_of_overflow
 from telemetry.sdk.server import MetricsServer
 from telemetry.sdk.shutdown import at_end
 from telemetry.sdk.workers.family import family
@@ -91,6 +92,7 @@ class EndpointReader(PrometheusMetricReader):
                 self._sharing.publish(metrics_data)
                 return
             metrics_data = self._sharing.added_up(metrics_data)
+        tell_of_overflow(metrics_data)
         super()._receive_metrics(without_conflicts(metrics_data), timeout_millis, **kwargs)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002

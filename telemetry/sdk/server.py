@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
 from threading import Thread
 
-from telemetry.sdk.exposition import Exposition
+from telemetry.sdk.exposition import PATIENCE, Exposition, form_for
 
 
 class MetricsServer(ThreadingHTTPServer):
@@ -47,10 +47,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.split("?")[0] != "/metrics":
             self.send_error(HTTPStatus.NOT_FOUND, "Only /metrics is served here")
             return
-        text = self.server.exposition.write(
+        form = form_for(
             ",".join(self.headers.get_all("Accept") or ()),
             ",".join(self.headers.get_all("Accept-Encoding") or ()),
-        ).result()
+        )
+        try:
+            text = self.server.exposition.write(form).result(PATIENCE)
+        except Exception as fault:
+            text = self.server.exposition.before(form, fault)
         self.send_response(HTTPStatus.OK)
         for name, value in text.headers.items():
             self.send_header(name, value)

@@ -2,9 +2,11 @@
 
 import atexit
 import logging
+import signal
 import time
-from collections.abc import Callable, Sequence
-from threading import Thread
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -61,6 +63,25 @@ def _stop() -> None:
     _together(_ends)
 
 
+@contextmanager
+def _second_signal_ends() -> Iterator[None]:
+    """Meanwhile, a signal ends the process at once: uvicorn waits for the lifespan's end."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {each: signal.signal(each, _end_at_once) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _end_at_once(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
 def _together(calls: Sequence[Callable[[], object]]) -> None:
     def run(call: Callable[[], object]) -> None:
         try:
@@ -104,7 +125,8 @@ class _FlushOnShutdown:
 
         async def flushing_send(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
-                await run_sync(flush)
+                with _second_signal_ends():
+                    await run_sync(flush)
             await send(message)
 
         await self.app(scope, receive, flushing_send)

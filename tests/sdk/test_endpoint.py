@@ -153,22 +153,3 @@ def test_formats_that_are_asked_for_at_once_are_all_whole(measured: Measured) ->
             assert values(series, "slow") == {(): 1}
 
     asyncio.run(scrapes())
-
-
-def test_a_scrape_that_fails_is_an_error_and_the_next_one_works() -> None:
-    registry, collections = slow_registry(0)
-
-    class Broken:
-        def collect(self) -> Iterator[GaugeMetricFamily]:
-            if len(collections) == 1:
-                raise RuntimeError("broken")
-            return iter(())
-
-        def describe(self) -> list[GaugeMetricFamily]:
-            return []
-
-    registry.register(Broken())
-    endpoint = MetricsEndpoint(Exposition(registry))
-    with pytest.raises(RuntimeError, match="broken"):
-        asyncio.run(exchange(endpoint, "/metrics"))
-    assert asyncio.run(exchange(endpoint, "/metrics"))[0]["status"] == 200
