@@ -1,6 +1,11 @@
 """The public face."""
 
+from typing import NoReturn
+
+import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry.metrics import MeterProvider
 
 import telemetry
 from tests.support.applications import Measured
@@ -44,3 +49,32 @@ def test_without_a_provider_the_global_one_is_used() -> None:
     second.client.get("/nope")
     assert first.requests() == second.requests()
     assert first.requests()["GET", "unmatched"] == before + 2
+
+
+def test_a_provider_that_raises_leaves_the_application_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(MeterProvider):
+        def get_meter(self, *_: object, **__: object) -> NoReturn:
+            raise RuntimeError("no meters today")
+
+    app = FastAPI()
+    app.get("/")(root)
+    telemetry.instrument(app, meter_provider=Failing())
+    client = TestClient(app)
+    assert client.get("/").json() == "ok"
+    assert client.get("/metrics").status_code == 404
+    assert "no meters today" in caplog.text
+
+
+def test_what_cannot_be_served_costs_a_log_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("telemetry.serve_metrics", fail)
+    measured = Measured()
+    measured.app.get("/")(root)
+    assert measured.client.get("/").json() == "ok"
+    assert "no room" in caplog.text
