@@ -9,11 +9,7 @@ measured, so that there are never more files than workers.
 import fcntl
 import json
 import os
-import stat
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -22,16 +18,12 @@ from uuid import uuid4
 
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.workers.family import is_over
+from telemetry.sdk.workers.folder import PrivateFolder, base_folder
 from telemetry.sdk.workers.snapshot import Snapshot
 
 _logger = quiet_logger(__name__)
 
-MOST_BYTES = 64 * 1024 * 1024
-"""The largest file that is written or read."""
-
-_LOCK_PATIENCE = 1.0
 _ENDED = "ended.json"
-_LOCK = "lock"
 _SEVERAL = "several"
 _LISTENER = "listener"
 
@@ -59,7 +51,7 @@ class Store:
     def __init__(self, family: str, base: Path | None = None) -> None:
         self.worker = f"{os.getpid()}-{uuid4().hex[:12]}"
         self._base = base or base_folder()
-        self._folder = self._base / family
+        self._folder = PrivateFolder(self._base / family)
         self._alive: int | None = None
         self._alive_lock = Lock()
         self._ended = Snapshot()
@@ -82,7 +74,7 @@ class Store:
         others = Others(ended=self._ended)
         dead: list[str] = []
         try:
-            with self._locked(fcntl.LOCK_SH):
+            with self._folder.locked(fcntl.LOCK_SH):
                 folded = self._read_ended()
                 others.ended = Snapshot(dict(self._ended.streams))
                 for name in self._workers():
@@ -104,13 +96,13 @@ class Store:
 
     def several(self) -> bool:
         """Whether this service has, or has had, more than one worker at a time."""
-        flag = self._folder / _SEVERAL
+        flag = self._folder.path / _SEVERAL
         try:
             if flag.exists():
                 return True
             others = (name for name in self._workers() if name != self.worker)
             if any(self._is_alive(name) for name in others):
-                os.close(self._open(_SEVERAL, os.O_CREAT | os.O_WRONLY))
+                os.close(self._folder.open(_SEVERAL, os.O_CREAT | os.O_WRONLY))
                 return True
         except OSError as error:
             _logger.warning("Other workers cannot be seen: %s", error)
@@ -128,39 +120,20 @@ class Store:
     def has_listener(self) -> bool:
         """Whether a living worker serves the metrics on a port for all."""
         try:
-            name = self._read(_LISTENER)
+            name = self._folder.read(_LISTENER)
             return name is not None and self._is_alive(name)
         except (OSError, ValueError):
             return False
 
     def _workers(self) -> list[str]:
-        return sorted(path.stem for path in self._folder.glob("*.json") if path.name != _ENDED)
-
-    # Files
-
-    def _open(self, name: str, flags: int) -> int:
-        flags |= os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(self._folder / name, flags, 0o600)
+        return sorted(path.stem for path in self._folder.path.glob("*.json") if path.name != _ENDED)
 
     def _write(self, name: str, text: str) -> None:
-        content = text.encode()
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"{name} would be larger than {MOST_BYTES} bytes")
-        temporary = f".{self.worker}.tmp"
-        with open(self._open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), "wb") as file:
-            file.write(content)
-        os.replace(self._folder / temporary, self._folder / name)
-
-    def _read(self, name: str) -> str | None:
-        try:
-            with open(self._open(name, os.O_RDONLY), "rb") as file:
-                return file.read(MOST_BYTES).decode()
-        except FileNotFoundError:
-            return None
+        self._folder.write(name, text, f".{self.worker}.tmp")
 
     def _read_worker(self, name: str) -> Snapshot | None:
         try:
-            text = self._read(f"{name}.json")
+            text = self._folder.read(f"{name}.json")
             return None if text is None else Snapshot.from_json(text)
         except ValueError as error:
             _logger.warning("The metrics of worker %s are missing: %s", name, error)
@@ -169,7 +142,7 @@ class Store:
     def _read_ended(self) -> list[str]:
         """Note what ended workers have measured, and tell which of them it holds already."""
         try:
-            text = self._read(_ENDED)
+            text = self._folder.read(_ENDED)
             if text is None:
                 return []
             content = json.loads(text)
@@ -179,28 +152,9 @@ class Store:
             _logger.warning("The metrics of ended workers may be out of date: %s", error)
             return []
 
-    @contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
-        lock = self._open(_LOCK, os.O_CREAT | os.O_RDWR)
-        try:
-            deadline = time.monotonic() + _LOCK_PATIENCE
-            while True:
-                try:
-                    fcntl.flock(lock, kind | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.002)
-            yield
-        finally:
-            os.close(lock)
-
-    # Life and death
-
     def _stay_alive(self) -> None:
         """Hold the file that says so; in a folder that was deleted, hold it anew."""
-        path = self._folder / f"{self.worker}.alive"
+        path = self._folder.path / f"{self.worker}.alive"
         if self._alive is not None:
             # Also keeps it from those who clear folders for temporary files of old ones.
             with suppress(FileNotFoundError):
@@ -208,15 +162,14 @@ class Store:
                 return
             os.close(self._alive)
             self._alive = None
-        _make_private(self._base)
-        _make_private(self._folder)
-        alive = self._open(path.name, os.O_CREAT | os.O_RDWR)
+        self._folder.make()
+        alive = self._folder.open(path.name, os.O_CREAT | os.O_RDWR)
         fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._alive = alive
 
     def _is_alive(self, name: str) -> bool:
         try:
-            alive = self._open(f"{name}.alive", os.O_RDWR)
+            alive = self._folder.open(f"{name}.alive", os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
@@ -234,7 +187,7 @@ class Store:
             self._alive = None
 
     def _fold(self, dead: list[str]) -> None:
-        with self._locked(fcntl.LOCK_EX):
+        with self._folder.locked(fcntl.LOCK_EX):
             folded = set(self._read_ended())
             present = set(self._workers())
             ended = Snapshot(dict(self._ended.streams))
@@ -250,13 +203,13 @@ class Store:
             self._ended = ended
             for name in folded & present:
                 for path in (f"{name}.json", f"{name}.alive", f".{name}.tmp"):
-                    (self._folder / path).unlink(missing_ok=True)
+                    (self._folder.path / path).unlink(missing_ok=True)
 
     def _clean_up(self) -> None:
         """Remove what services that are no more have left behind."""
         try:
             for folder in self._base.iterdir():
-                if folder != self._folder and folder.is_dir() and self._is_left(folder):
+                if folder != self._folder.path and folder.is_dir() and self._is_left(folder):
                     rmtree(folder, ignore_errors=True)
         except (OSError, ValueError) as error:
             _logger.warning("What earlier runs left behind stays: %s", error)
@@ -271,40 +224,6 @@ class Store:
                 except BlockingIOError:
                     return False
         return True
-
-
-def base_folder() -> Path:
-    """A folder for temporary files that belongs to this user, made where there is none.
-
-    Where somebody else has put something of its name in its place, the next name is taken.
-
-    Raises:
-        OSError: There is none to be had.
-    """
-    parent = Path(tempfile.gettempdir())
-    for number in range(10):
-        suffix = f"-{number}" if number else ""
-        path = parent / f"fastapi-otel-metrics-{os.getuid()}{suffix}"
-        try:
-            _make_private(path)
-        except PermissionError:
-            continue
-        return path
-    raise PermissionError(f"in {parent} every name of a folder of our own is taken")
-
-
-def _make_private(path: Path) -> None:
-    """Make a folder that only this user can look into, or make sure that it is one.
-
-    Raises:
-        PermissionError: It is a link, no folder, somebody else's, or open to others.
-    """
-    with suppress(FileExistsError):
-        path.mkdir(0o700, parents=False)
-    found = path.lstat()
-    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not private or stat.S_IMODE(found.st_mode) & 0o077:
-        raise PermissionError(f"{path} is not a folder of this user's alone")
 
 
 def _sum(one: Snapshot, other: Snapshot) -> Snapshot:

@@ -5,14 +5,14 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from telemetry.sdk.workers import folder as folder_module
 from telemetry.sdk.workers import store as module
 from telemetry.sdk.workers.snapshot import COUNTER, GAUGE, Snapshot, Stream
-from telemetry.sdk.workers.store import Others, Store, base_folder
+from telemetry.sdk.workers.store import Others, Store
 from tests.support.processes import ROOT
 
 JOBS = Stream("scope", "", "", "jobs", "", "", COUNTER, ())
@@ -169,30 +169,6 @@ def test_folders_and_files_are_the_users_alone(base: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
-def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(0o700)
-    name = f"fastapi-otel-metrics-{os.getuid()}"
-    (tmp_path / name).symlink_to(elsewhere)
-    (tmp_path / f"{name}-1").mkdir(0o777)
-    (tmp_path / f"{name}-1").chmod(0o777)
-    (tmp_path / f"{name}-2").write_text("no folder")
-    assert base_folder() == tmp_path / f"{name}-3"
-    assert list(elsewhere.iterdir()) == []
-
-
-def test_where_every_name_is_taken_it_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    name = f"fastapi-otel-metrics-{os.getuid()}"
-    for suffix in ("", *(f"-{number}" for number in range(1, 10))):
-        (tmp_path / f"{name}{suffix}").write_text("")
-    with pytest.raises(PermissionError, match="every name"):
-        base_folder()
-
-
 def test_a_planted_link_inside_is_not_followed(base: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -265,7 +241,7 @@ def test_a_disk_that_is_full_costs_a_log_line(base: Path) -> None:
 
 
 def test_what_is_too_large_is_not_written(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 50)
+    monkeypatch.setattr(folder_module, "MOST_BYTES", 50)
     assert not Store(FAMILY, base).publish(snapshot(1))
 
 
