@@ -77,7 +77,7 @@ def instrument(
             return
         reader.share()
         if reader.port is not None:
-            reader.listen()
+            reader.listen_soon()
         elif templates.has(METRICS_PATH):
             keep_own_metrics()
         else:

@@ -14,6 +14,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
+    ExemplarFilter,
     Histogram,
     MeterProvider,
     ObservableCounter,
@@ -113,9 +114,7 @@ def _configure_metrics(resource: Resource) -> None:
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # Looking for examples costs each measurement a little, and the Prometheus reader, unlike
     # the others, does not show them.
-    examples = (
-        None if pushed or OTEL_METRICS_EXEMPLAR_FILTER in os.environ else AlwaysOffExemplarFilter()
-    )
+    examples = _examples() if pushed else AlwaysOffExemplarFilter()
     views = [
         _view(ObservableCounter, None),
         # The same holds for the least and the greatest duration.
@@ -128,6 +127,21 @@ def _configure_metrics(resource: Resource) -> None:
     claim_reader(provider)
     if pushed:
         owned(provider)
+
+
+def _examples() -> ExemplarFilter | None:
+    """None where the SDK can read what the environment says of it."""
+    valid = ("always_on", "always_off", "trace_based")
+    chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, valid[-1])
+    if chosen in valid:
+        return None
+    _logger.error(
+        "%s=%s: no such filter; valid are %s",
+        OTEL_METRICS_EXEMPLAR_FILTER,
+        chosen,
+        ", ".join(valid),
+    )
+    return AlwaysOffExemplarFilter()
 
 
 def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:

@@ -2,12 +2,12 @@
 
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
@@ -70,9 +70,13 @@ class Exposition:
         def run() -> None:
             try:
                 result = self._text(form)
-            except BaseException as error:
+            except Exception as error:
                 self._done(form)
                 text.set_exception(error)
+            except BaseException as error:
+                # Meant to end this thread, not the one that waits.
+                self._done(form)
+                text.set_exception(RuntimeError(f"collecting was ended by {error!r}"))
             else:
                 self._written[form] = result
                 self._done(form)
@@ -105,12 +109,41 @@ class Exposition:
 
     def _text(self, form: "_Form") -> Text:
         with self.reading, self.turns.taken(), without_garbage_collection():
-            content = form.encoder(self._registry)
+            try:
+                content = form.encoder(self._registry)
+            except UnicodeEncodeError:
+                content = form.encoder(_Encodable(self._registry))
         return _shown(form, content)
 
     def _done(self, form: "_Form") -> None:
         with self._lock:
             del self._writing[form]
+
+
+class _Encodable(Collector):
+    """The same metrics, with a question mark for what UTF-8 has no bytes for.
+
+    JSON can hold half of a surrogate pair, and so can a label that an application takes from
+    it; https://datatracker.ietf.org/doc/html/rfc8259#section-8.2.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.documentation = _encodable(metric.documentation)
+            metric.samples = [
+                sample._replace(
+                    labels={key: _encodable(value) for key, value in sample.labels.items()}
+                )
+                for sample in metric.samples
+            ]
+            yield metric
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

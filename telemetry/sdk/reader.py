@@ -26,6 +26,7 @@ _logger = quiet_logger(__name__)
 
 # Workers start together: whoever has the port may not have said so yet.
 _TRIES = 5
+_SERVERS_TURN = 1.0
 
 
 class EndpointReader(PrometheusMetricReader):
@@ -131,6 +132,17 @@ class EndpointReader(PrometheusMetricReader):
             self._refused = 0
             if self._sharing is not None:
                 self._sharing.become_listener()
+
+    def listen_soon(self) -> None:
+        """Call `listen` when the application's own server has its port.
+
+        It listens after the application has started: a port that was given to both would be
+        taken from it.
+        """
+        try:
+            asyncio.get_running_loop().call_later(_SERVERS_TURN, self.listen)
+        except RuntimeError:
+            self.listen()
 
     def _publish_and_listen(self) -> None:
         self.publish()

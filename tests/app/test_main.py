@@ -24,21 +24,6 @@ def test_increase_count_counts_its_own_calls_in_its_answer_and_in_its_metric() -
     assert label_names(series, "app_increase_count_total") == {()}
 
 
-def test_metrics_are_those_of_the_tutorial_and_not_fastapis() -> None:
-    client.get("/")
-    names = {name for name, _ in parse(client.get("/metrics").text)}
-    own = {name for name in names if not name.startswith(("python_", "process_", "target_"))}
-    assert own == {
-        "app_requests_total",
-        "app_responses_total",
-        "app_requests_processing_time_seconds_bucket",
-        "app_requests_processing_time_seconds_count",
-        "app_requests_processing_time_seconds_sum",
-        "app_memory_usage_bytes",
-        "app_increase_count_total",
-    }
-
-
 def test_it_fits_on_a_page_and_knows_the_api_only() -> None:
     source = (ROOT / "app/main.py").read_text()
     assert len(source.splitlines()) <= 70

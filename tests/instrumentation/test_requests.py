@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -20,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from telemetry.instrumentation.recorder import recorder_of
 from tests.support.applications import Connection, Measured, exchange
 from tests.support.series import total
 
@@ -490,13 +493,48 @@ def test_requests_in_many_threads_at_once_lose_nothing() -> None:
 
         asyncio.run(many())
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    in_threads(4, work)
+    assert measured.requests() == {("GET", "/"): 1000}
+    assert total(measured.series(), "app_requests_processing_time_seconds_count") == 1000
+
+
+def test_recording_and_collecting_in_many_threads_at_once_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threads take turns wherever they can: at each look for a span, as at a busy moment."""
+    measured = Measured()
+    recorder = recorder_of(measured.provider)
+
+    def look() -> Context:
+        time.sleep(0)
+        return Context()
+
+    monkeypatch.setattr("telemetry.instrumentation.recorder.get_current", look)
+    monkeypatch.setattr("telemetry.instrumentation.recorder._TOGETHER", 3)
+
+    def work() -> None:
+        for number in range(2_000):
+            recorder.record("GET", f"/{number % 7}", 200, 0.001)
+            if number % 500 == 0:
+                measured.series()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(6, work)
+    finally:
+        sys.setswitchinterval(before)
+    series = measured.series()
+    assert total(series, "app_requests_total") == 12_000
+    assert total(series, "app_requests_processing_time_seconds_count") == 12_000
+
+
+def in_threads(count: int, work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert measured.requests() == {("GET", "/"): 1000}
-    assert total(measured.series(), "app_requests_processing_time_seconds_count") == 1000
 
 
 def test_an_application_that_nobody_keeps_is_freed() -> None:

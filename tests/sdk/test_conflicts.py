@@ -1,7 +1,9 @@
 """One name, several libraries."""
 
+import pytest
+
 from tests.support.applications import Measured
-from tests.support.series import parse_openmetrics, values
+from tests.support.series import parse, parse_openmetrics, values
 
 
 def test_a_name_that_two_scopes_use_is_told_apart() -> None:
@@ -28,13 +30,30 @@ def test_names_that_are_alike_only_when_shown_conflict_too() -> None:
     assert values(measured.series(), "a_b_total") == {("",): 1, ("two",): 2}
 
 
-def test_what_is_not_even_of_the_same_kind_gives_way_to_the_first() -> None:
+def test_what_is_not_even_of_the_same_kind_gives_way_to_the_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     measured = Measured()
     measured.provider.get_meter("one").create_counter("mixed").add(1)
-    measured.provider.get_meter("two").create_histogram("mixed").record(2)
+    measured.provider.get_meter("two").create_gauge("mixed_total").set(2)
+    text = measured.client.get("/metrics").text
+    assert values(parse(text), "mixed_total") == {(): 1}
+    assert text.count("# TYPE mixed_total") == 1
+    assert "mixed_total of two is not shown" in caplog.text
+
+
+def test_names_that_become_different_ones_do_not_conflict() -> None:
+    measured = Measured()
+    one, two = measured.provider.get_meter("one"), measured.provider.get_meter("two")
+    one.create_counter("wait", unit="s").add(3)
+    two.create_counter("wait", unit="ms").add(5000)
+    one.create_counter("memory").add(1)
+    two.create_gauge("memory").set(7)
     series = measured.series()
-    assert values(series, "mixed_total") == {(): 1}
-    assert not values(series, "mixed_count")
+    assert values(series, "wait_seconds_total") == {(): 3}
+    assert values(series, "wait_milliseconds_total") == {(): 5000}
+    assert values(series, "memory_total") == {(): 1}
+    assert values(series, "memory") == {(): 7}
 
 
 def test_flushing_the_provider_shows_nothing_twice() -> None:

@@ -101,6 +101,38 @@ def test_a_callback_that_raises_costs_only_its_own_metric() -> None:
     assert measured.requests() == {("GET", "unmatched"): 1}
 
 
+def test_a_callback_that_wants_to_end_the_process_does_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    measured = Measured()
+    ends = False
+
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        if ends:
+            raise SystemExit(3)
+        yield Observation(1)
+
+    measured.provider.get_meter("x").create_observable_gauge("ends", callbacks=[callback])
+    measured.client.get("/nope")
+    measured.series()
+    ends = True
+    assert measured.requests() == {("GET", "unmatched"): 1}
+    assert "SystemExit(3)" in caplog.text
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+def test_a_label_that_utf8_has_no_bytes_for_costs_only_itself(accept: str) -> None:
+    measured = Measured()
+    counter = measured.provider.get_meter("x").create_counter("events")
+    counter.add(1, {"kind": "half \ud800"})
+    counter.add(2, {"kind": "whole"})
+    text = measured.client.get("/metrics", headers={"accept": accept}).text
+    assert 'events_total{kind="half ?"} 1.0' in text
+    assert 'events_total{kind="whole"} 2.0' in text
+    measured.client.get("/nope")
+    assert measured.requests() == {("GET", "unmatched"): 1}
+
+
 ACCEPT = st.one_of(
     st.text(max_size=200),
     st.lists(

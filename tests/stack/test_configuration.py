@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Service, free_port, get, service, wait_for
+from tests.support.processes import (
+    ROOT,
+    Service,
+    answers,
+    free_port,
+    get,
+    running,
+    service,
+    wait_for,
+)
 from tests.support.receivers import grpc_receiver, silent_receiver, victoria_metrics
 from tests.support.series import total, values
 
@@ -73,6 +83,14 @@ def test_whether_metrics_are_served(
             200,
             ["OTEL_METRICS_EXPORTER=otlp", "interval", "-1"],
         ),
+        (
+            {
+                "OTEL_METRICS_EXPORTER": "console,prometheus",
+                "OTEL_METRICS_EXEMPLAR_FILTER": "some",
+            },
+            200,
+            ["OTEL_METRICS_EXEMPLAR_FILTER=some", "always_on", "trace_based"],
+        ),
         ({"OTEL_EXPORTER_PROMETHEUS_PORT": "http"}, 404, ["OTEL_EXPORTER_PROMETHEUS_PORT=http"]),
         (
             {"OTEL_CONFIG_FILE": "nowhere.yaml"},
@@ -111,9 +129,23 @@ def test_a_metrics_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
             tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=port, OTEL_EXPORTER_PROMETHEUS_HOST="127.0.0.1"
         ) as app:
             assert app.status("/metrics") == 404
-            (line,) = logged(app)
+            (line,) = wait_for(lambda: logged(app), "the line is there")
             assert port in line
             assert "OTEL_EXPORTER_PROMETHEUS_PORT" in line
+
+
+def test_a_metrics_port_that_is_the_apps_own_is_one_line(tmp_path: Path) -> None:
+    port = str(free_port())
+    command = (sys.executable, "-m", "app", "--host", "127.0.0.1", "--port", port, "--root-path=")
+    environment = {
+        "OTEL_EXPORTER_PROMETHEUS_PORT": port,
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+    }
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path / "log"
+    with running(command, log, f"{url}/health", environment=environment) as process:
+        wait_for(lambda: "OTEL_EXPORTER_PROMETHEUS_PORT" in process.log, "the line is there")
+        assert get(f"{url}/health") == '{"status":"ok"}'
 
 
 def test_a_metrics_port_serves_only_the_metrics_and_only_there(tmp_path: Path) -> None:
@@ -121,7 +153,9 @@ def test_a_metrics_port_serves_only_the_metrics_and_only_there(tmp_path: Path) -
     with configured(tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=str(port)) as app:
         app.get("/health")
         assert app.status("/metrics") == 404
-        text = get(f"http://localhost:{port}/metrics", {"Accept": "application/openmetrics-text"})
+        private = f"http://localhost:{port}/metrics"
+        wait_for(lambda: answers(private), "the port is served")
+        text = get(private, {"Accept": "application/openmetrics-text"})
         assert text.endswith("# EOF\n")
         assert 'app_requests_total{method="GET",path="/health"} 1.0' in text
         with pytest.raises(OSError, match="404"):

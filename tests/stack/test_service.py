@@ -29,6 +29,21 @@ def test_the_tutorials_endpoints(app: Service) -> None:
     assert app.status("/health/") == 404
 
 
+def test_metrics_are_those_of_the_tutorial_and_not_fastapis(app: Service) -> None:
+    app.get("/")
+    names = {name for name, _ in app.series()}
+    own = {name for name in names if not name.startswith(("python_", "process_", "target_"))}
+    assert own == {
+        "app_requests_total",
+        "app_responses_total",
+        "app_requests_processing_time_seconds_bucket",
+        "app_requests_processing_time_seconds_count",
+        "app_requests_processing_time_seconds_sum",
+        "app_memory_usage_bytes",
+        "app_increase_count_total",
+    }
+
+
 def test_where_it_is_to_be_found_is_printed(app: Service) -> None:
     assert f"http://127.0.0.1:{app.port}/docs" in app.process.log
     assert f"http://127.0.0.1:{app.port}/metrics" in app.process.log

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Service, free_port, get, script, service, status
+from tests.support.processes import (
+    ROOT,
+    Service,
+    answers,
+    free_port,
+    get,
+    script,
+    service,
+    status,
+    wait_for,
+)
 from tests.support.series import label_names, total, values
 
 FOREIGN = """
@@ -112,5 +122,6 @@ def test_a_port_of_their_own_instead_of_the_public_one(tmp_path: Path, app: str)
     with instrumented(tmp_path, app=app, OTEL_EXPORTER_PROMETHEUS_PORT=str(port)) as public:
         assert public.status("/metrics") == public.status("/nope") == 404
         private = f"http://localhost:{port}"
+        wait_for(lambda: answers(f"{private}/metrics"), "the port is served")
         assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in get(f"{private}/metrics")
         assert status(f"{private}/openapi.json") == 404

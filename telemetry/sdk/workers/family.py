@@ -1,5 +1,6 @@
 """Which processes are workers of one service."""
 
+import inspect
 import multiprocessing
 import os
 import sys
@@ -19,7 +20,8 @@ def family() -> str | None:
     It is made of the process that started the workers, and of when that one started. None in
     a process that is nobody's worker: the service is this process alone.
 
-    Workers are those of ``uvicorn --workers`` and ``--reload``, and of gunicorn.
+    Workers are those of ``uvicorn --workers`` and ``--reload``, and of gunicorn. To be asked
+    in the thread that serves the application.
     """
     if not (_is_uvicorns() or _is_gunicorns()):
         return None
@@ -59,8 +61,15 @@ def _is_uvicorns() -> bool:
 
 
 def _is_gunicorns() -> bool:
-    # gunicorn's master never serves a request; who does and has its arbiter is its child.
-    return "gunicorn.arbiter" in sys.modules
+    """Whether gunicorn's arbiter has called what is running: it forks in the midst of it."""
+    if "gunicorn.arbiter" not in sys.modules:
+        return False
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "gunicorn.arbiter":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _namespace() -> int:

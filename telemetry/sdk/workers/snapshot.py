@@ -96,14 +96,38 @@ class Snapshot:
             ValueError: The text is not such a snapshot, or not all of one.
         """
         try:
-            return cls(
+            snapshot = cls(
                 {
                     Stream._make([*identity, tuple(bounds)]): points
                     for *identity, bounds, points in json.loads(text)
                 }
             )
-        except (TypeError, AttributeError) as error:
+            for stream, points in snapshot.streams.items():
+                _check(stream, points)
+        except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a snapshot: {error}") from error
+        return snapshot
+
+
+def _check(stream: Stream, points: Any) -> None:
+    """Make sure that points can be added up and shown.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if not all(isinstance(part, str) for part in stream[:-1]):
+        raise ValueError("not a snapshot: a name is no text")
+    for key, point in points.items():
+        if not isinstance(json.loads(key), dict):
+            raise ValueError("not a snapshot: attributes are none")
+        if stream.kind == HISTOGRAM:
+            counts, *rest = point
+            good = len(counts) == len(stream.bounds) + 1 and len(rest) == 4
+            numbers = [*counts, *rest]
+        else:
+            good, numbers = stream.kind in (COUNTER, UP_DOWN_COUNTER, GAUGE), [point]
+        if not good or not all(type(number) in (int, float) for number in numbers):
+            raise ValueError(f"not a snapshot: {stream.name} has other points than its kind")
 
 
 def snapshot_of(data: MetricsData) -> Snapshot:

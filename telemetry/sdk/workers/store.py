@@ -64,6 +64,7 @@ class Store:
             with self._alive_lock:
                 self._stay_alive()
             self._write(f"{self.worker}.json", snapshot.to_json())
+            self._keep_ended()
         except (OSError, ValueError) as error:
             _logger.warning("Other workers cannot see this one's metrics: %s", error)
             return False
@@ -138,6 +139,15 @@ class Store:
         except ValueError as error:
             _logger.warning("The metrics of worker %s are missing: %s", name, error)
             return None
+
+    def _keep_ended(self) -> None:
+        """Know what ended workers have measured, also when the folder is deleted."""
+        self._read_ended()
+        if self._ended.streams and not (self._folder.path / _ENDED).exists():
+            with self._folder.locked(fcntl.LOCK_EX):
+                if not (self._folder.path / _ENDED).exists():
+                    content = {"folded": [], "snapshot": json.loads(self._ended.to_json())}
+                    self._write(_ENDED, json.dumps(content, separators=(",", ":")))
 
     def _read_ended(self) -> list[str]:
         """Note what ended workers have measured, and tell which of them it holds already."""

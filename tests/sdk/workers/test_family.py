@@ -35,6 +35,19 @@ def test_a_process_that_a_program_starts_for_itself_is_none(tmp_path: object) ->
     assert (result.stdout, result.stderr) == ("None\n", "")
 
 
+IMPORTS = """
+import gunicorn.arbiter
+from telemetry.sdk.workers.family import family
+print(family())
+"""
+
+
+def test_an_application_that_only_imports_gunicorn_is_none() -> None:
+    command = [sys.executable, "-c", IMPORTS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("None\n", "")
+
+
 def test_uvicorn_starts_its_workers_with_the_function_that_we_look_for() -> None:
     from uvicorn import _subprocess
 
@@ -44,7 +57,7 @@ def test_uvicorn_starts_its_workers_with_the_function_that_we_look_for() -> None
 def test_the_name_is_the_parents_and_the_same_for_all_its_children(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "gunicorn.arbiter", sys)
+    monkeypatch.setattr(module, "_is_gunicorns", lambda: True)
     name = family()
     assert name is not None
     assert name == family()

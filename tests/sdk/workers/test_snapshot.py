@@ -122,7 +122,19 @@ def test_histograms_with_other_bounds_are_not_added_to_each_other() -> None:
     assert len(merged([with_bounds(1.0), with_bounds(2.0)]).streams) == 2
 
 
-@pytest.mark.parametrize("text", ["", "[", "null", "7", "[1]", '[["a"]]', '{"a": 1}', "[[]]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[", "null", "7", "[1]", '[["a"]]', '{"a": 1}', "[[]]", "[" * 200_000),
+        '[["s","","","n","","","counter",[],{"{}":"x"}]]',
+        '[["s","","","n","","","counter",[],{"{}":true}]]',
+        '[["s","","","n","","","other",[],{"{}":1}]]',
+        '[["s","","","n","","","counter",[],{"7":1}]]',
+        '[["s","","","n","","",1,[],{"{}":1}]]',
+        '[["s","","","n","","","histogram",[1.0],{"{}":[[1],1,1,1,1]}]]',
+        '[["s","","","n","","","histogram",[],{"{}":[["x"],1,1,1,1]}]]',
+    ],
+)
 def test_what_is_no_snapshot_is_told(text: str) -> None:
     with pytest.raises(ValueError, match=r"snapshot|Expecting|unpack|Expected"):
         Snapshot.from_json(text)

@@ -212,6 +212,20 @@ def test_a_folder_that_was_deleted_is_made_again(base: Path) -> None:
     assert jobs(one.others()) == 5
 
 
+def test_ended_workers_are_remembered_by_who_never_showed_them(base: Path) -> None:
+    one, two, three = (Store(FAMILY, base) for _ in range(3))
+    for store in (one, two, three):
+        store.publish(snapshot(1))
+    end(three)
+    assert jobs(one.others()) == 2
+    two.publish(snapshot(1))
+    subprocess.run(["rm", "-r", base], check=True)
+    for store in (one, two):
+        store.publish(snapshot(1))
+    end(one)
+    assert jobs(two.others()) == 2
+
+
 FULL = """
 import resource, sys
 from pathlib import Path
