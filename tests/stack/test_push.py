@@ -3,14 +3,16 @@
 Both stores are VictoriaMetrics, so that what differs is the way there and nothing else.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.dashboard import queries
-from tests.support.processes import query, service, wait_for
+from tests.support.processes import Service, free_port, query, running, wait_for
 from tests.support.receivers import victoria_metrics
+from tests.support.series import values
 
 TRAFFIC = {"/": 40, "/health": 30, "/random_sleep": 5, "/nope": 20, "/increase_count": 12}
 
@@ -26,23 +28,30 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_SERVICE_NAME": "fastapi",
         }
+        # Both stores are there before the application is: VictoriaMetrics takes the rate of a
+        # series that is younger than the window over its age, which must be the same.
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = (sys.executable, "-m", "app", "--host", "127.0.0.1", "--port", str(port))
         with (
-            service(folder, environment=environment) as app,
-            victoria_metrics(folder, scrape=app.port) as scraped,
+            victoria_metrics(folder, scrape=port) as scraped,
+            running(command, folder / "app.log", url, environment=environment) as process,
         ):
+            app = Service(process, port)
             for path in TRAFFIC:
                 app.status(path)
             shown = "sum(app_requests_total)"
+            base = sum(values(app.series(), "app_requests_total").values())
             for store in (scraped, pushed):
-                wait_for(lambda store=store: query(store, shown) == {(): 5}, "first requests")  # type: ignore[misc]
+                wait_for(lambda store=store: query(store, shown) == {(): base}, "first requests")  # type: ignore[misc]
             time.sleep(1)
             for path, count in TRAFFIC.items():
                 for _ in range(count):
                     app.status(path)
-            total = float(5 + sum(TRAFFIC.values()))
+            total = base + sum(TRAFFIC.values())
             for store in (scraped, pushed):
                 wait_for(lambda store=store: query(store, shown) == {(): total}, "the last one")  # type: ignore[misc]
-            time.sleep(3)
+            time.sleep(10)
             yield scraped, pushed, time.time()
 
 
