@@ -51,7 +51,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
             total = base + sum(TRAFFIC.values())
             for store in (scraped, pushed):
                 wait_for(lambda store=store: query(store, shown) == {(): total}, "the last one")  # type: ignore[misc]
-            time.sleep(10)
+            time.sleep(25)
             yield scraped, pushed, time.time()
 
 
