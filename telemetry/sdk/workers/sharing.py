@@ -1,8 +1,9 @@
 """A worker's part in the service's one truth."""
 
 import os
+import time
 from collections.abc import Callable
-from threading import Event, Thread
+from threading import Thread
 from uuid import NAMESPACE_URL, uuid5
 
 from opentelemetry.sdk.metrics.export import MetricsData
@@ -36,7 +37,6 @@ class Sharing:
         self._family = family
         self._store = Store(family)
         self._pid = os.getpid()
-        self._over = Event()
 
     @property
     def several(self) -> bool:
@@ -60,8 +60,7 @@ class Sharing:
                     publish()
                 except Exception as error:
                     _logger.warning("This worker's metrics were not published: %s", error)
-                if self._over.wait(INTERVAL):
-                    return
+                time.sleep(INTERVAL)
 
         Thread(target=run, name="metrics sharing", daemon=True).start()
 

@@ -1,7 +1,7 @@
 """What one process has measured, in a form that can be stored and added up."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -256,11 +256,3 @@ def _histogram(stream: Stream, key: str, point: Point) -> HistogramDataPoint:
     return HistogramDataPoint(
         json.loads(key), 0, 0, count, total, counts, stream.bounds, least, most
     )
-
-
-def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum of several snapshots."""
-    result = Snapshot()
-    for snapshot in snapshots:
-        result.add(snapshot)
-    return result

@@ -1,7 +1,7 @@
 """Adding up: any partition of a stream of measurements equals measuring them in one process."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.sdk.workers.snapshot import GAUGE, Snapshot, merged, metrics_data, snapshot_of
+from telemetry.sdk.workers.snapshot import GAUGE, Snapshot, metrics_data, snapshot_of
 
 # Halves add up exactly in any order, as not all decimal fractions do.
 AMOUNTS = st.integers(-1000, 1000).map(lambda n: n / 2)
@@ -60,6 +60,14 @@ def measured(measurements: Sequence[Measurement]) -> Snapshot:
                 histogram.record(abs(amount), attributes)
 
     return snapshot_of(collected(measure))
+
+
+def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """The sum of several snapshots."""
+    result = Snapshot()
+    for snapshot in snapshots:
+        result.add(snapshot)
+    return result
 
 
 @given(MEASUREMENTS)
