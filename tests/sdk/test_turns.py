@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 
@@ -66,6 +67,18 @@ def test_turns_end_with_the_work() -> None:
         return len(asyncio.all_tasks())
 
     assert asyncio.run(run()) == 1
+
+
+def test_threads_change_often_while_one_is_at_work_and_then_as_before() -> None:
+    before = sys.getswitchinterval()
+    one, other = Turns().taken(), Turns().taken()
+    one.__enter__()
+    other.__enter__()
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+    one.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+    other.__exit__(None, None, None)
+    assert sys.getswitchinterval() == before
 
 
 def test_garbage_is_not_collected_meanwhile_and_is_afterwards() -> None:
