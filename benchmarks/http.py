@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from benchmarks.peers import BARE, PATH, PEERS, THIS
 from benchmarks.progress import bar
@@ -57,38 +57,46 @@ def _wrk(url: str, seconds: int) -> tuple[float, float]:
 
 
 def run(short: bool) -> Table:
-    """Each application's throughput, in turn, several times."""
+    """Each application's throughput beside the bare one's, in pairs."""
     if shutil.which("wrk") is None:
         raise RuntimeError("wrk is not on the PATH; install it (Debian: apt install wrk)")
-    rates: dict[str, list[float]] = {name: [] for name in (BARE, *PEERS)}
-    lates: dict[str, list[float]] = {name: [] for name in rates}
-    rounds = [name for _ in range(2 if short else 7) for name in rates]
-    for name in bar(rounds, "HTTP"):
-        factory = ("--factory", "benchmarks.peers:served")
-        with server(*factory, BENCHMARK_PEER=name) as url:
-            _wrk(url, 1)
-            rate, late = _wrk(url, 1 if short else 5)
-        rates[name].append(rate)
-        lates[name].append(late)
-    best, least = statistics.median(rates[BARE]), statistics.median(lates[BARE])
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in (BARE, *PEERS)}
+    shares: dict[str, list[tuple[float, float]]] = {name: [] for name in PEERS}
+    for number in bar(range(1 if short else 10), "HTTP"):
+        # Anew each time, as one process is faster than another for as long as it lives.
+        with ExitStack() as servers:
+            urls = {
+                name: servers.enter_context(
+                    server("--factory", "benchmarks.peers:served", BENCHMARK_PEER=name)
+                )
+                for name in measured
+            }
+            for url in urls.values():
+                _wrk(url, 1)
+            for place, name in enumerate(PEERS):
+                # One right after the other, as the speed of a machine drifts.
+                pair = (BARE, name) if (number + place) % 2 else (name, BARE)
+                seen = {each: _wrk(urls[each], 1 if short else 2) for each in pair}
+                for each in pair:
+                    measured[each].append(seen[each])
+                (rate, late), (best, least) = seen[name], seen[BARE]
+                shares[name].append((rate / best, late / least))
     table = Table(
         "Over HTTP, one worker, 32 connections",
         ["", "requests a second", "of the bare app's", "99th percentile, ms", "of the bare app's"],
-        f"{THIS.capitalize()}: {_share(rates[THIS], best):.0%} of the throughput, "
-        f"{_share(lates[THIS], least):.2f} times the 99th percentile.",
+        f"{THIS.capitalize()}: {_middle(shares[THIS], 0):.0%} of the throughput, "
+        f"{_middle(shares[THIS], 1):.2f} times the 99th percentile.",
     )
-    for name in rates:
-        table.rows.append(
-            [
-                name,
-                spread(rates[name], 0),
-                f"{_share(rates[name], best):.0%}",
-                spread(lates[name], 2),
-                f"× {_share(lates[name], least):.2f}",
-            ]
-        )
+    for name in measured:
+        rates, lates = zip(*measured[name], strict=True)
+        row = [name, spread(rates, 0), "", spread(lates, 2), ""]
+        if name != BARE:
+            share, later = zip(*shares[name], strict=True)
+            row[2] = f"{spread([100 * each for each in share], 0)} %"
+            row[4] = f"× {spread(later, 2)}"
+        table.rows.append(row)
     return table
 
 
-def _share(values: list[float], whole: float) -> float:
-    return statistics.median(values) / whole
+def _middle(pairs: list[tuple[float, float]], which: int) -> float:
+    return statistics.median(pair[which] for pair in pairs)

@@ -1,5 +1,6 @@
 """Real programs for tests: found, started on free ports, waited for, and ended."""
 
+import http.client
 import json
 import os
 import shutil
@@ -40,11 +41,16 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """What the condition returns as soon as that is true."""
+    """What the condition returns as soon as that is true; a lost connection is not yet."""
     deadline = time.monotonic() + patience
     while True:
-        if result := condition():
-            return result
+        try:
+            if result := condition():
+                return result
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, http.client.HTTPException):
+            pass
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {patience} s")
         time.sleep(0.05)
@@ -165,7 +171,9 @@ class Service:
         return status(self.url + path, method)
 
     def series(self) -> Series:
-        return parse(self.get("/metrics"))
+        """What a scrape shows, asked for again where the worker that took it was ending."""
+        series: Series = wait_for(lambda: parse(self.get("/metrics")), "a scrape is answered")
+        return series
 
 
 @contextmanager
