@@ -46,8 +46,9 @@ def instrument(
 
     It may be called before or after routes and middleware are added, and more than once:
     every call but the first does nothing. The series are ``app_requests_total``,
-    ``app_responses_total``, ``app_requests_processing_time_seconds`` and
-    ``app_memory_usage_bytes``. With ``OTEL_SDK_DISABLED=true`` nothing is done at all.
+    ``app_responses_total``, ``app_requests_processing_time_seconds``,
+    ``app_requests_in_progress`` and ``app_memory_usage_bytes``. With
+    ``OTEL_SDK_DISABLED=true`` nothing is done at all.
 
     Parameters:
         app: The application. A ``/metrics`` route of its own stays, and a warning is logged.

@@ -35,14 +35,23 @@ class RequestRecorder:
     All applications of a process that share a meter provider share its recorder, since an
     instrument of one name exists only once in a provider.
 
+    Requests in progress are a gauge and not an up-down counter: what a worker that was killed
+    had in progress is gone with it.
+
     Parameters:
         provider: Where the instruments are made. Their names become, in Prometheus,
-            ``app_requests_total``, ``app_responses_total`` and
-            ``app_requests_processing_time_seconds``.
+            ``app_requests_total``, ``app_responses_total``,
+            ``app_requests_processing_time_seconds`` and ``app_requests_in_progress``.
+
+    Attributes:
+        in_progress: One object for each request that has begun and not ended.
     """
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter("telemetry.instrumentation")
+        # Added to and discarded from by several threads at once, it stays right; a number that
+        # they add one to and take one from does not.
+        self.in_progress: set[object] = set()
         self._lock = Lock()
         self._ended: dict[tuple[str, str, int | None], _Ended] = {}
         self._waiting: list[tuple[float, dict[str, str]]] = []
@@ -61,6 +70,11 @@ class RequestRecorder:
             "app_responses",
             callbacks=[self._observe_responses],
             description="Responses that were started, by status code.",
+        )
+        meter.create_observable_gauge(
+            "app_requests_in_progress",
+            callbacks=[self._observe_in_progress],
+            description="Requests that have begun and not ended.",
         )
 
     def record(self, method: str, path: str, status: int | None, seconds: float) -> None:
@@ -106,6 +120,9 @@ class RequestRecorder:
         for (_method, _path, status), ended in self._ended.copy().items():
             if status is not None:
                 yield Observation(ended.count, {**ended.labels, "status_code": str(status)})
+
+    def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(len(self.in_progress))
 
 
 _recorders: WeakKeyDictionary[MeterProvider, RequestRecorder] = WeakKeyDictionary()

@@ -67,6 +67,9 @@ class RequestMetrics:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(self, scope, receive, send)
+        # The route is not known yet. What is excluded by its template only is in progress.
+        if path_below(exchange.root_path, scope["path"]) not in self.excluded_paths:
+            self.recorder.in_progress.add(exchange)
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except BaseException as error:
@@ -112,7 +115,7 @@ class _Exchange:
     def __init__(self, metrics: RequestMetrics, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics = metrics
         self._scope = scope
-        self._root_path: str = scope.get("root_path", "")
+        self.root_path: str = scope.get("root_path", "")
         self._receive = receive
         self._send = send
         self._begin = perf_counter()
@@ -174,8 +177,9 @@ class _Exchange:
         if self.ended:
             return
         self.ended = True
+        self._metrics.recorder.in_progress.discard(self)
         try:
             seconds = perf_counter() - self._begin
-            self._metrics.record(self._scope, self._root_path, self._status, seconds)
+            self._metrics.record(self._scope, self.root_path, self._status, seconds)
         except Exception:
             _logger.exception("A request could not be counted")

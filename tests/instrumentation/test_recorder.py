@@ -35,6 +35,8 @@ app_requests_processing_time_seconds_sum{method="GET",path="/items/{id}"} 20.03
 app_requests_total{method="GET",path="/items/{id}"} 2.0
 # TYPE app_responses_total counter
 app_responses_total{method="GET",path="/items/{id}",status_code="200"} 1.0
+# TYPE app_requests_in_progress gauge
+app_requests_in_progress 0.0
 # TYPE app_memory_usage_bytes gauge
 """
     # The descriptions are free to change, the memory is what it is.

@@ -74,6 +74,7 @@ def test_a_panel_shows_the_same(stores: tuple[str, str, float], title: str) -> N
         ("app_requests_total", "method, path"),
         ("app_responses_total", "method, path, status_code"),
         ("app_requests_processing_time_seconds_count", "method, path"),
+        ("app_requests_in_progress", ""),
         ("app_memory_usage_bytes", "type"),
         ("app_increase_count_total", ""),
     ],

@@ -39,6 +39,7 @@ def test_metrics_are_those_of_the_tutorial_and_not_fastapis(app: Service) -> Non
         "app_requests_processing_time_seconds_bucket",
         "app_requests_processing_time_seconds_count",
         "app_requests_processing_time_seconds_sum",
+        "app_requests_in_progress",
         "app_memory_usage_bytes",
         "app_increase_count_total",
     }

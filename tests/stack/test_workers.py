@@ -130,6 +130,7 @@ def test_every_scrape_shows_the_whole_service(tmp_path: Path, command: str) -> N
         # One series a process, told apart by its number.
         assert label_names(series, "app_memory_usage_bytes") == {("process_pid", "type")}
         assert len(values(series, "app_memory_usage_bytes")) == 8
+        assert list(values(series, "app_requests_in_progress").values()) == [0] * 4
         assert not any(name.startswith(("process_", "python_")) for name, _ in series)
     targets = {frozenset(values(series, "target_info")) for series in scrapes}
     assert len(targets) == 1
