@@ -8,12 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from tests.support.dashboard import queries
-from tests.support.processes import ROOT, free_port, program, query, running, service, wait_for
+from tests.support.processes import query, service, wait_for
+from tests.support.prometheus import INTERVAL, prometheus
 
-INTERVAL = 0.5
 BEFORE = {"/": 1, "/health": 1, "/random_sleep": 1, "/nope": 1, "/increase_count": 1}
 TRAFFIC = {"/": 40, "/health": 30, "/random_sleep": 8, "/nope": 20, "/increase_count": 12}
 PATHS = {"unmatched" if path == "/nope" else path: count for path, count in TRAFFIC.items()}
@@ -38,27 +37,11 @@ class Scraped:
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     folder = tmp_path_factory.mktemp("prometheus")
-    executable = program("prometheus")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
     with service(folder, "--no-access-log") as app:
-        config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
-        config["global"]["scrape_interval"] = f"{INTERVAL * 1000:.0f}ms"
-        config["global"]["evaluation_interval"] = f"{INTERVAL * 1000:.0f}ms"
-        config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
-        config["scrape_configs"][1]["static_configs"][0]["targets"] = [f"127.0.0.1:{app.port}"]
-        path = folder / "prometheus.yml"
-        path.write_text(yaml.safe_dump(config))
-        command = [
-            executable,
-            f"--config.file={path}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ]
         for name, count in BEFORE.items():
             for _ in range(count):
                 app.status(name)
-        with running(command, folder / "prometheus.log", f"{url}/-/ready"):
+        with prometheus(folder, app.port) as url:
             shown = "sum(app_requests_total)"
             wait_for(lambda: query(url, shown) == {(): sum(BEFORE.values())}, "the first requests")
             time.sleep(2 * INTERVAL)
