@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.support.dashboard import dashboard, queries
 from tests.support.processes import ROOT, program
@@ -220,11 +219,3 @@ def test_the_queries_give_exact_values_over_their_windows(tmp_path: Path) -> Non
         [program("promtool"), "test", "rules", path], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_grafanas_own_types_can_read_it() -> None:
-    """The types are those that Grafana publishes for programs which make dashboards."""
-    read = Dashboard.from_json(dashboard())
-    panels = read.panels or []
-    assert len(panels) == 17
-    assert read.uid == "fastapi-metrics"
