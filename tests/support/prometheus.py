@@ -1,12 +1,14 @@
 """A real Prometheus with the repository's own configuration, only faster and elsewhere."""
 
+import json
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from tests.support.processes import ROOT, free_port, program, running
+from tests.support.processes import ROOT, free_port, get, program, running
 
 INTERVAL = 0.5
 """Seconds between two scrapes, and between two evaluations of the rules."""
@@ -47,3 +49,16 @@ def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Itera
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
         yield url
+
+
+def samples(url: str, expression: str) -> list[str]:
+    """What an instant query gives, a line each, as Prometheus's own page shows it."""
+    answer = json.loads(get(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"))
+    assert answer["status"] == "success", answer
+    lines = []
+    for each in answer["data"]["result"]:
+        labels = [f'{name}="{value}"' for name, value in sorted(each["metric"].items())]
+        name = each["metric"].get("__name__", "")
+        shown = ", ".join(label for label in labels if not label.startswith("__name__"))
+        lines.append(f"{name}{{{shown}}} {each['value'][1]}")
+    return sorted(lines)

@@ -1,0 +1,71 @@
+"""A reader follows README and tutorial from top to bottom, in both languages.
+
+Each block is done in its order, in a copy of the repository and in an environment that was
+empty, with a real Prometheus beside it. Where the document shows an output, it is compared.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import Reader, blocks, empty_environment, pattern
+from tests.support.processes import free_port
+from tests.support.prometheus import prometheus
+
+DOCUMENTS = ("README.md", "README.ko.md", "docs/tutorial.en.md", "docs/tutorial.ko.md")
+DOCKER = "needs a Docker engine"
+NOT_RUN = {
+    "README": {
+        "docker compose up": DOCKER,
+        "pip install '.[test]' && pytest": ".ci/run does, as it would run itself",
+        "docker compose -f docker-compose.yaml -f docker-compose.push.yaml up": DOCKER,
+        "pip install '.[benchmark]' && python -m benchmarks": ".ci/run does, in its short form",
+    },
+    "docs/tutorial": {
+        "docker compose up --no-deps prometheus grafana": DOCKER,
+        "docker compose -f docker-compose.yaml -f docker-compose.push.yaml up": DOCKER,
+    },
+}
+
+Environment = tuple[Path, Callable[[str, Path], None]]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return empty_environment(tmp_path_factory.mktemp("environment"))
+
+
+@pytest.fixture
+def reader(tmp_path: Path, environment: Environment) -> Iterator[Reader]:
+    path, install = environment
+    port = free_port()
+    with prometheus(tmp_path, port) as url:
+        reader = Reader(tmp_path, install, path, port, url)
+        try:
+            yield reader
+        finally:
+            reader.stop()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_written_works(reader: Reader, name: str) -> None:
+    for block in blocks(name):
+        if block.reason is None:
+            reader.follow(block)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_not_run_is_known(name: str) -> None:
+    not_run = {
+        block.text.strip(): block.reason for block in blocks(name) if block.reason is not None
+    }
+    assert not_run == NOT_RUN[name.split(".")[0]]
+
+
+def test_an_output_is_compared_in_full() -> None:
+    shown = "a 1\n...\nb ... 3\n"
+    assert pattern(shown).fullmatch("a 1\nb 2 3\n")
+    assert pattern(shown).fullmatch("a 1\nx\ny\nb 2 3\n")
+    for other in ("a 2\nb 2 3\n", "a 1\nb 2 4\n", "a 1\nb 2 3\nc\n", "z\na 1\nb 2 3\n"):
+        assert not pattern(shown).fullmatch(other)
