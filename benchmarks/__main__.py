@@ -7,13 +7,14 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import footprint, http, request, scrape, workers
+from benchmarks import flood, footprint, http, request, scrape, workers
 from benchmarks.table import Table
 
 TABLES = {
     "request": request.run,
     "http": http.run,
     "scrape": scrape.run,
+    "flood": flood.run,
     "memory": footprint.memory,
     "startup": footprint.startup,
     "workers": workers.run,

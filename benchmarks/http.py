@@ -45,9 +45,11 @@ def server(*arguments: str, **environment: str) -> Iterator[str]:
         process.wait()
 
 
-def _wrk(url: str, seconds: int) -> tuple[float, float]:
+def wrk(url: str, seconds: int, connections: int = 32) -> tuple[float, float]:
     """Requests a second and the 99th percentile of their latency in milliseconds."""
-    command = ["wrk", "-t", "1", "-c", "32", "-d", f"{seconds}s", "--latency", url + PATH]
+    if shutil.which("wrk") is None:
+        raise RuntimeError("wrk is not on the PATH; install it (Debian: apt install wrk)")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     late = re.search(r"99%\s+([\d.]+)(us|ms|s)", output)
@@ -58,8 +60,6 @@ def _wrk(url: str, seconds: int) -> tuple[float, float]:
 
 def run(short: bool) -> Table:
     """Each application's throughput beside the bare one's, in pairs."""
-    if shutil.which("wrk") is None:
-        raise RuntimeError("wrk is not on the PATH; install it (Debian: apt install wrk)")
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in (BARE, *PEERS)}
     shares: dict[str, list[tuple[float, float]]] = {name: [] for name in PEERS}
     for number in bar(range(1 if short else 10), "HTTP"):
@@ -72,11 +72,11 @@ def run(short: bool) -> Table:
                 for name in measured
             }
             for url in urls.values():
-                _wrk(url, 1)
+                wrk(url + PATH, 1)
             for place, name in enumerate(PEERS):
                 # One right after the other, as the speed of a machine drifts.
                 pair = (BARE, name) if (number + place) % 2 else (name, BARE)
-                seen = {each: _wrk(urls[each], 1 if short else 2) for each in pair}
+                seen = {each: wrk(urls[each] + PATH, 1 if short else 2) for each in pair}
                 for each in pair:
                     measured[each].append(seen[each])
                 (rate, late), (best, least) = seen[name], seen[BARE]

@@ -72,6 +72,8 @@ async def _measure(rounds: int) -> tuple[int, list[float], list[float], list[flo
     own = _prometheus_clients_own()
     times, others, loaded, worst = [], [], [], []
     for _ in range(rounds):
+        # After a text comes a rest, which is not to be measured.
+        await asyncio.sleep(0.5)
         times.append(await scrape())
         began = time.perf_counter()
         generate_latest(own)
@@ -79,7 +81,7 @@ async def _measure(rounds: int) -> tuple[int, list[float], list[float], list[flo
     for _ in bar(range(rounds), "scrape"):
         over, gaps = False, []
         tasks = [asyncio.create_task(tick()), asyncio.create_task(load())]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         gaps.clear()
         loaded.append(await scrape())
         over = True

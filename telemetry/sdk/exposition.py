@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from telemetry.sdk.turns import Turns, without_garbage_collection
 
 PATIENCE = 5.0
 """Seconds that a scrape waits for its text before it gets the last one."""
+
+_RESTS = 4
+_LONGEST_REST = 0.5
 
 _logger = quiet_logger(__name__)
 
@@ -36,7 +40,9 @@ class Exposition:
 
     The text is written by a thread of its own, so that a long one does not hold up an event
     loop; those who ask while one of the same form is being written get that one. Where it
-    cannot be written or takes too long, they get the one before it.
+    cannot be written or takes too long, they get the one before it. After each text comes a
+    rest of four times as long as it took, half a second at most, so that a flood of scrapes
+    leaves the processor to the application; those who ask meanwhile wait for the next text.
 
     Parameters:
         registry: What is shown.
@@ -54,6 +60,7 @@ class Exposition:
         self._lock = Lock()
         self.reading = Lock()
         self.turns = Turns()
+        self._rest_until = 0.0
 
     def write(self, form: "_Form") -> Future[Text]:
         """The text in a form: the one that is being written or, where none is, a new one.
@@ -108,11 +115,15 @@ class Exposition:
         return self._written.get(form) or _shown(form, form.encoder(CollectorRegistry()))
 
     def _text(self, form: "_Form") -> Text:
+        time.sleep(max(0.0, self._rest_until - time.monotonic()))
         with self.reading, self.turns.taken(), without_garbage_collection():
+            began = time.monotonic()
             try:
                 content = form.encoder(self._registry)
             except UnicodeEncodeError:
                 content = form.encoder(_Encodable(self._registry))
+            ended = time.monotonic()
+        self._rest_until = ended + min(_RESTS * (ended - began), _LONGEST_REST)
         return _shown(form, content)
 
     def _done(self, form: "_Form") -> None:

@@ -118,6 +118,42 @@ def test_scrapes_that_overlap_share_one_writing_and_later_ones_are_fresh() -> No
     asyncio.run(scrapes())
 
 
+def test_a_flood_of_scrapes_leaves_the_processor_to_the_application() -> None:
+    registry, collections = slow_registry(0.02)
+    endpoint = MetricsEndpoint(Exposition(registry))
+    answers = 0
+
+    async def scraper(until: float) -> None:
+        nonlocal answers
+        while time.perf_counter() < until:
+            await exchange(endpoint, "/metrics")
+            answers += 1
+
+    async def flood() -> None:
+        until = time.perf_counter() + 2
+        await asyncio.gather(*(scraper(until) for _ in range(200)))
+
+    began = time.perf_counter()
+    asyncio.run(flood())
+    took = time.perf_counter() - began
+    # A fifth of the time is spent on texts, and answers are 2 ms apart.
+    assert 2 <= len(collections) <= took / 0.1 + 2
+    assert 200 <= answers <= took / 0.002 + 1
+
+
+def test_one_scraper_alone_does_not_wait() -> None:
+    registry, _ = slow_registry(0)
+    endpoint = MetricsEndpoint(Exposition(registry))
+
+    async def scrapes() -> float:
+        began = time.perf_counter()
+        for _ in range(10):
+            await exchange(endpoint, "/metrics")
+        return time.perf_counter() - began
+
+    assert asyncio.run(scrapes()) < 1
+
+
 def test_a_scraper_that_leaves_takes_nothing_from_the_others() -> None:
     registry, _ = slow_registry(0.2)
     endpoint = MetricsEndpoint(Exposition(registry))
