@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from starlette.types import Message, Scope
 
 import telemetry
-from tests.support.series import Series, parse, values
+from tests.support.series import Series, parse, total, values
 
 
 class Measured:
@@ -38,6 +38,10 @@ class Measured:
     def responses(self) -> dict[tuple[str, ...], float]:
         """``app_responses_total`` by method, path and status code."""
         return values(self.series(), "app_responses_total")
+
+    def seconds(self, path: str) -> float:
+        """The summed duration of the requests to one path."""
+        return total(self.series(), "app_requests_processing_time_seconds_sum", path=path)
 
     def paths(self) -> set[str]:
         """The paths of the requests that were counted."""
