@@ -90,7 +90,8 @@ def instrument(
         except Exception:
             _logger.exception("The metrics are not served")
         return RequestMetrics(
-            flushed_on_shutdown(stack),
+            stack,
+            otherwise=flushed_on_shutdown(stack),
             recorder=recorder,
             templates=templates,
             excluded_paths=excluded_paths,

@@ -33,6 +33,7 @@ class RequestMetrics:
 
     Parameters:
         app: The application, with all its other middleware.
+        otherwise: Takes its place for what is no HTTP request: the lifespan and WebSockets.
         recorder: Where requests are counted.
         templates: Finds the route template that a request is counted under.
         excluded_paths: Templates, or paths where no route matched, that are not counted.
@@ -44,13 +45,16 @@ class RequestMetrics:
         self,
         app: ASGIApp,
         *,
+        otherwise: ASGIApp | None = None,
         recorder: RequestRecorder,
         templates: RouteTemplates,
         excluded_paths: Collection[str] = (),
         excluded_urls: Callable[[str], bool] | None = None,
     ) -> None:
         self.app = app
+        self.otherwise = otherwise or app
         self.recorder = recorder
+        self.in_progress = recorder.in_progress
         self.templates = templates
         self.excluded_paths = frozenset(excluded_paths)
         self.excluded_urls = excluded_urls
@@ -59,7 +63,10 @@ class RequestMetrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it has ended."""
         # An instrumented application that is mounted in another one leaves counting to it.
-        if scope["type"] != "http" or _COUNTED in scope:
+        if scope["type"] != "http":
+            await self.otherwise(scope, receive, send)
+            return
+        if _COUNTED in scope:
             await self.app(scope, receive, send)
             return
         scope[_COUNTED] = True
@@ -68,8 +75,11 @@ class RequestMetrics:
             return
         exchange = _Exchange(self, scope, receive, send)
         # The route is not known yet. What is excluded by its template only is in progress.
-        if path_below(exchange.root_path, scope["path"]) not in self.excluded_paths:
-            self.recorder.in_progress.add(exchange)
+        path = scope["path"]
+        if exchange.root_path:
+            path = path_below(exchange.root_path, path)
+        if path not in self.excluded_paths:
+            self.in_progress.add(exchange)
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except BaseException as error:
@@ -177,7 +187,7 @@ class _Exchange:
         if self.ended:
             return
         self.ended = True
-        self._metrics.recorder.in_progress.discard(self)
+        self._metrics.in_progress.discard(self)
         try:
             seconds = perf_counter() - self._begin
             self._metrics.record(self._scope, self.root_path, self._status, seconds)
