@@ -124,6 +124,8 @@ class Load:
                 except (OSError, http.client.HTTPException):
                     connection.close()
                     status = NO_ANSWER
+                    # Nobody is served by trying again at once.
+                    time.sleep(0.05)
                 seconds = time.perf_counter() - began
                 with self._lock:
                     self.result.answers[status] += 1
@@ -143,7 +145,7 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str) -> st
 @click.command(context_settings={"show_default": True})
 @click.option("--url", default="http://localhost:8000", callback=_url, help="Where the app is.")
 @click.option("--requests", "-n", type=click.IntRange(1), help="How many requests.  [default: 100]")
-@click.option("--duration", "-d", type=click.FloatRange(0.1), help="For how many seconds instead.")
+@click.option("--duration", "-d", type=click.FloatRange(0.1), help="For so many seconds at most.")
 @click.option("--concurrency", "-c", type=click.IntRange(1, 500), default=10, help="At a time.")
 @click.option("--path", "paths", multiple=True, default=PATHS, help="What to ask for, in turn.")
 def main(

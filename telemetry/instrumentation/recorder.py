@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakKeyDictionary
 
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -95,15 +95,30 @@ class RequestRecorder:
             self._waiting.append((seconds, ended.labels))
             # In a context there may be a span, which the SDK may keep the duration as an
             # example of: then it must be recorded now.
-            if len(self._waiting) < _TOGETHER and not get_current():
+            in_context = bool(get_current())
+            if len(self._waiting) < _TOGETHER and not in_context:
                 return
             waiting, self._waiting = self._waiting, []
-        self._record(waiting)
+        if in_context:
+            self._record([waiting.pop()])
+            self._record_without_context(waiting)
+        else:
+            self._record(waiting)
 
     def _record(self, durations: Iterable[tuple[float, dict[str, str]]]) -> None:
         record = self._duration.record
         for seconds, labels in durations:
             record(seconds, labels)
+
+    def _record_without_context(self, durations: list[tuple[float, dict[str, str]]]) -> None:
+        """Those of other requests, of which the present span knows nothing."""
+        if not durations:
+            return
+        token = attach(Context())
+        try:
+            self._record(durations)
+        finally:
+            detach(token)
 
     def _observe_requests(self, _: CallbackOptions) -> Iterable[Observation]:
         # The SDK asks observable instruments first, and the histogram then has all.

@@ -23,7 +23,7 @@ _LONGEST_REST = 0.5
 
 _logger = quiet_logger(__name__)
 
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,200}")
+_KNOWN = re.compile(r"[^;]+; ?version=(?:0\.0\.4|1\.0\.0)(?:;[\x20-\x7e]{0,60})?")
 _Encoder = Callable[[Collector], bytes]
 
 
@@ -115,16 +115,21 @@ class Exposition:
         return self._written.get(form) or _shown(form, form.encoder(CollectorRegistry()))
 
     def _text(self, form: "_Form") -> Text:
-        time.sleep(max(0.0, self._rest_until - time.monotonic()))
-        with self.reading, self.turns.taken(), without_garbage_collection():
-            began = time.monotonic()
-            try:
-                content = form.encoder(self._registry)
-            except UnicodeEncodeError:
-                content = form.encoder(_Encodable(self._registry))
-            ended = time.monotonic()
-        self._rest_until = ended + min(_RESTS * (ended - began), _LONGEST_REST)
-        return _shown(form, content)
+        while True:
+            time.sleep(max(0.0, self._rest_until - time.monotonic()))
+            with self.reading:
+                began = time.monotonic()
+                if began < self._rest_until:
+                    # Another form was written meanwhile.
+                    continue
+                with self.turns.taken(), without_garbage_collection():
+                    try:
+                        content = form.encoder(self._registry)
+                    except UnicodeEncodeError:
+                        content = form.encoder(_Encodable(self._registry))
+                ended = time.monotonic()
+                self._rest_until = ended + min(_RESTS * (ended - began), _LONGEST_REST)
+            return _shown(form, content)
 
     def _done(self, form: "_Form") -> None:
         with self._lock:
@@ -192,7 +197,7 @@ def _choose(accept: str) -> tuple[_Encoder, str]:
     except Exception:
         # prometheus_client reads version numbers that a client sends without checking them,
         return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
-    if not _HEADER_VALUE.fullmatch(content_type):
-        # and puts them into its answer.
+    if not _KNOWN.fullmatch(content_type):
+        # and puts them into its answer, of which there would be as many as there are numbers.
         return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
     return encoder, content_type

@@ -4,14 +4,14 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Timer
 
 _LOOPS_TURN = 0.0005
-_THREADS_TURN = 0.001
+_THREADS_TURN = 0.0015
 _PAUSE = 0.0002
-_GC_PATIENCE = 1.0
+_PATIENCE = 1.0
 
 
 class Turns:
@@ -22,8 +22,9 @@ class Turns:
     each time anew, so that the thread never has waited long enough to be given it: what takes
     0.1 s beside an idle loop takes seconds beside a busy one. So while a thread is at work,
     the loop pauses for a moment after each of its own turns. The thread then has the
-    interpreter until the loop has waited for it for `sys.getswitchinterval`, which is 1 ms
+    interpreter until the loop has waited for it for `sys.getswitchinterval`, which is 1.5 ms
     while a thread is at work: with Python's own 5 ms, requests would wait as long each time.
+    A thread that is at work for longer than a second, as a callback hangs, has had its turns.
 
     Attributes:
         loop: The event loop that serves the application, as soon as there is one.
@@ -50,8 +51,10 @@ class Turns:
             done.set()
 
     def _give_until(self, done: Event) -> None:
+        end = time.monotonic() + _PATIENCE
+
         async def give() -> None:
-            while not done.is_set():
+            while not done.is_set() and time.monotonic() < end:
                 await asyncio.sleep(_LOOPS_TURN)
                 time.sleep(_PAUSE)
 
@@ -75,13 +78,31 @@ def _short_turns() -> Iterator[None]:
             _Interval.usual = sys.getswitchinterval()
             sys.setswitchinterval(min(_Interval.usual, _THREADS_TURN))
         _Interval.askers += 1
-    try:
-        yield
-    finally:
+    once = Lock()
+
+    def over() -> None:
+        if not once.acquire(blocking=False):
+            return
         with _Interval.lock:
             _Interval.askers -= 1
             if _Interval.askers == 0:
                 sys.setswitchinterval(_Interval.usual)
+
+    with _at_most(over):
+        yield
+
+
+@contextmanager
+def _at_most(over: Callable[[], None]) -> Iterator[None]:
+    """Call a function when the block ends, and also after a second: what is in it may hang."""
+    timer = Timer(_PATIENCE, over)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        over()
 
 
 @contextmanager
@@ -95,12 +116,5 @@ def without_garbage_collection() -> Iterator[None]:
         yield
         return
     gc.disable()
-    # A callback of the application's may hang.
-    at_most = Timer(_GC_PATIENCE, gc.enable)
-    at_most.daemon = True
-    at_most.start()
-    try:
+    with _at_most(gc.enable):
         yield
-    finally:
-        at_most.cancel()
-        gc.enable()

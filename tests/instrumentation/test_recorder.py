@@ -1,6 +1,8 @@
 """The request series, held to their names, types, labels and buckets."""
 
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 
 from telemetry.instrumentation.recorder import recorder_of
 from tests.support.applications import Measured
@@ -55,6 +57,21 @@ def test_no_series_has_further_labels() -> None:
     assert label_names(series, "app_requests_total") == {("method", "path")}
     assert label_names(series, "app_responses_total") == {("method", "path", "status_code")}
     assert not any(label.startswith("otel_scope") for _, labels in series for label, _ in labels)
+
+
+def test_a_span_is_an_example_of_its_own_request_only() -> None:
+    reader = InMemoryMetricReader()
+    recorder = recorder_of(MeterProvider([reader], shutdown_on_exit=False))
+    recorder.record("GET", "/", 200, 0.3)
+    with TracerProvider(shutdown_on_exit=False).get_tracer("x").start_as_current_span("one"):
+        recorder.record("GET", "/", 200, 0.03)
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = data.resource_metrics[0].scope_metrics[0].metrics
+    (point,) = next(each for each in metrics if each.unit == "s").data.data_points
+    assert isinstance(point, HistogramDataPoint)
+    assert point.count == 2
+    assert [each.value for each in point.exemplars] == [0.03]
 
 
 def test_a_provider_has_one_recorder_and_providers_share_none() -> None:

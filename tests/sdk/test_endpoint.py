@@ -141,6 +141,41 @@ def test_a_flood_of_scrapes_leaves_the_processor_to_the_application() -> None:
     assert 200 <= answers <= took / 0.002 + 1
 
 
+def test_no_header_makes_texts_without_end() -> None:
+    """Each form that a client can ask for is kept: there must be few of them."""
+    registry, _ = slow_registry(0)
+    endpoint = MetricsEndpoint(Exposition(registry))
+
+    async def scrapes() -> set[bytes]:
+        forms = set()
+        for number in range(50):
+            for kind in ("application/openmetrics-text", "text/plain"):
+                accept = f"{kind};version=1.0.{number};escaping=x{number}".encode()
+                start, _ = await exchange(endpoint, "/metrics", headers=[(b"accept", accept)])
+                forms.add(dict(start["headers"])[b"content-type"])
+        return forms
+
+    assert len(asyncio.run(scrapes())) <= 3
+
+
+def test_forms_that_are_asked_for_in_turn_do_not_shorten_the_rest() -> None:
+    registry, collections = slow_registry(0.02)
+    endpoint = MetricsEndpoint(Exposition(registry))
+    accepts = [b"text/plain", OPENMETRICS.encode(), b"text/plain;version=1.0.0"]
+
+    async def scraper(accept: bytes, until: float) -> None:
+        while time.perf_counter() < until:
+            await exchange(endpoint, "/metrics", headers=[(b"accept", accept)])
+
+    async def flood() -> None:
+        until = time.perf_counter() + 1
+        await asyncio.gather(*(scraper(accept, until) for accept in accepts))
+
+    began = time.perf_counter()
+    asyncio.run(flood())
+    assert len(collections) <= (time.perf_counter() - began) / 0.1 + 2
+
+
 def test_one_scraper_alone_does_not_wait() -> None:
     registry, _ = slow_registry(0)
     endpoint = MetricsEndpoint(Exposition(registry))

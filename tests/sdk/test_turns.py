@@ -74,9 +74,9 @@ def test_threads_change_often_while_one_is_at_work_and_then_as_before() -> None:
     one, other = Turns().taken(), Turns().taken()
     one.__enter__()
     other.__enter__()
-    assert sys.getswitchinterval() == pytest.approx(0.001)
+    assert sys.getswitchinterval() == pytest.approx(0.0015)
     one.__exit__(None, None, None)
-    assert sys.getswitchinterval() == pytest.approx(0.001)
+    assert sys.getswitchinterval() == pytest.approx(0.0015)
     other.__exit__(None, None, None)
     assert sys.getswitchinterval() == before
 
@@ -91,10 +91,27 @@ def test_garbage_is_not_collected_meanwhile_and_is_afterwards() -> None:
 
 
 def test_work_that_hangs_does_not_keep_the_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_GC_PATIENCE", 0.05)
+    monkeypatch.setattr(turns, "_PATIENCE", 0.05)
     with without_garbage_collection():
         time.sleep(0.2)
         assert gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_work_that_hangs_does_not_take_turns_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_PATIENCE", 0.05)
+    before = sys.getswitchinterval()
+
+    async def run() -> int:
+        given = Turns()
+        given.loop = asyncio.get_running_loop()
+        with given.taken():
+            await asyncio.sleep(0.2)
+            assert sys.getswitchinterval() == before
+            return len(asyncio.all_tasks())
+
+    assert asyncio.run(run()) == 1
+    assert sys.getswitchinterval() == before
 
 
 def test_who_collects_no_garbage_goes_on_so() -> None:

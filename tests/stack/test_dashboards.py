@@ -116,7 +116,7 @@ def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
         assert shown["/health",] < 0.1
     assert asked.shown("살아 있는 워커 수") == {target: 1}
     assert asked.shown("수집 성공 여부")[("host.docker.internal:8000", "fastapi")] == 1
-    assert ("FastAPIErrors", "critical") in asked.values[queries(SERVICE)["울리는 알림"]]
+    assert ("FastAPIErrors", "critical") in asked.values[queries(SERVICE)["발생한 알림"]]
 
 
 def test_the_variables_offer_what_there_is(asked: Asked) -> None:
