@@ -106,6 +106,39 @@ def test_a_client_that_leaves_while_it_sends_is_a_request_without_response() -> 
     assert measured.responses() == {}
 
 
+def test_a_server_that_tells_only_those_who_receive_is_believed() -> None:
+    measured = Measured()
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    @measured.app.post("/upload")
+    async def upload(request: Request) -> int:
+        return len(await request.body())
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(_: Message) -> None:
+        """There is nobody to send to."""
+
+    async def run() -> None:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/upload",
+            "headers": [],
+            "query_string": b"",
+        }
+        with pytest.raises(ClientDisconnect):
+            await measured.app(scope, receive, send)
+
+    asyncio.run(run())
+    assert measured.requests() == {("POST", "/upload"): 1}
+    assert measured.responses() == {}
+
+
 def test_a_client_that_leaves_after_the_response_has_started_is_in_both() -> None:
     measured = Measured()
 
