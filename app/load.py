@@ -116,23 +116,30 @@ class Load:
         try:
             while (path := self._next()) is not None:
                 began = time.perf_counter()
-                try:
-                    connection.request("GET", self._url.path.rstrip("/") + path)
-                    answer = connection.getresponse()
-                    answer.read()
-                    status = str(answer.status)
-                except (OSError, http.client.HTTPException):
-                    connection.close()
-                    status = NO_ANSWER
-                    # Nobody is served by trying again at once.
-                    time.sleep(0.05)
+                status = self._ask(connection, path)
                 seconds = time.perf_counter() - began
                 with self._lock:
                     self.result.answers[status] += 1
                     if status != NO_ANSWER:
                         self.result.seconds.append(seconds)
+                if status == NO_ANSWER:
+                    # Nobody is served by trying again at once.
+                    time.sleep(0.05)
         finally:
             connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection, path: str) -> str:
+        # A server may close a connection between two requests (uvicorn does so after an
+        # unhandled exception): what was sent on a used one is sent again on a new one.
+        used = connection.sock is not None
+        try:
+            connection.request("GET", self._url.path.rstrip("/") + path)
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            return self._ask(connection, path) if used else NO_ANSWER
+        return str(answer.status)
 
 
 def _url(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

@@ -36,6 +36,17 @@ def test_where_every_name_is_taken_it_says_so(
         base_folder()
 
 
+def test_a_folder_of_somebody_else_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    # Made by the user that this test runs as, and so, for the other one, by a stranger.
+    with pytest.raises(PermissionError):
+        base_folder()
+
+
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     folder = PrivateFolder(tmp_path / "base" / "own")
     folder.make()
