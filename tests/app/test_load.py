@@ -113,6 +113,8 @@ def test_an_interruption_still_says_how_it_went(app: Service) -> None:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        # Where the tests run in the background, programs are started with it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(2)
     process.send_signal(signal.SIGINT)
