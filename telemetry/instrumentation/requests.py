@@ -62,10 +62,10 @@ class RequestMetrics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it has ended."""
-        # An instrumented application that is mounted in another one leaves counting to it.
         if scope["type"] != "http":
             await self.otherwise(scope, receive, send)
             return
+        # An instrumented application that is mounted in another one leaves counting to it.
         if _COUNTED in scope:
             await self.app(scope, receive, send)
             return

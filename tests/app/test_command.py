@@ -1,24 +1,16 @@
 """python -m app, as it is typed."""
 
 import socket
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, service
+from tests.support.processes import run_module, service
 from tests.support.series import total
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=ROOT,
-    )
+run = partial(run_module, "app")
 
 
 def test_help_names_the_options() -> None:

@@ -7,12 +7,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.load import Result
-from tests.support.processes import ROOT, Service, free_port, script, service
+from tests.support.processes import ROOT, Service, free_port, run_module, script, service
 from tests.support.series import values
 
 APP = """
@@ -26,14 +27,7 @@ async def fails() -> None:
 """
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app.load", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-    )
+run = partial(run_module, "app.load")
 
 
 @pytest.fixture

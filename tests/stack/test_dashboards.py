@@ -4,12 +4,11 @@ import json
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.dashboard import ALL, SERVICE, queries
+from tests.support.dashboard import ALL, SERVICE, dashboard, queries
 from tests.support.processes import ROOT, get, query, script, service, wait_for
 from tests.support.prometheus import prometheus
 
@@ -120,8 +119,6 @@ def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
 
 
 def test_the_variables_offer_what_there_is(asked: Asked) -> None:
-    path = Path(ROOT / "grafana/provisioning/dashboards" / SERVICE)
-    variables = json.loads(path.read_text(encoding="utf-8"))["templating"]["list"]
-    for variable in variables[1:]:
+    for variable in dashboard(SERVICE)["templating"]["list"][1:]:
         metric = variable["definition"].removeprefix("label_values(").split("{")[0].split(",")[0]
         assert metric in asked.names

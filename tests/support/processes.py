@@ -156,6 +156,17 @@ def script(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What ``python -m`` does with a module of the repository, until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", name, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+
+
 class Service:
     """An application behind a real server."""
 
