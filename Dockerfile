@@ -2,12 +2,13 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY app app
 COPY telemetry telemetry
 RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt .
 
 FROM python:3.13-slim
 COPY --from=build /venv /venv
+COPY app /srv/app
+WORKDIR /srv
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN useradd --system --no-create-home app
 USER app

@@ -1,59 +1,91 @@
 """A scrape of 10,000 lines: how long it takes, and how long anything else waits for it."""
 
 import asyncio
+import gzip
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+import prometheus_client
+from fastapi import FastAPI
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from starlette.types import Message
 
 from benchmarks.progress import bar
 from benchmarks.request import receive, scope, send
 from benchmarks.table import Table, spread
 
-_ROUTES = 500
+ROUTES = 530
+_OPENMETRICS = (b"accept", b"application/openmetrics-text;version=1.0.0")
+_GZIP = (b"accept-encoding", b"gzip")
+_FORMATS: dict[str, tuple[list[tuple[bytes, bytes]], Callable[[CollectorRegistry], bytes]]] = {
+    "text": ([], prometheus_client.generate_latest),
+    "OpenMetrics": ([_OPENMETRICS], generate_openmetrics),
+    "OpenMetrics, gzip": (
+        [_OPENMETRICS, _GZIP],
+        lambda it: gzip.compress(generate_openmetrics(it)),  # type: ignore[no-untyped-call]
+    ),
+}
 
 
-def _prometheus_clients_own() -> CollectorRegistry:
-    """The same series as prometheus_client's own metrics."""
-    registry = CollectorRegistry()
-    requests = Counter("app_requests", "requests", ["method", "path"], registry=registry)
-    responses = Counter(
-        "app_responses", "responses", ["method", "path", "status_code"], registry=registry
-    )
-    duration = Histogram(
-        "app_requests_processing_time_seconds", "seconds", ["method", "path"], registry=registry
-    )
-    for number in range(_ROUTES):
-        path = f"/other{number}/{{value}}"
-        requests.labels("GET", path).inc()
-        responses.labels("GET", path, "200").inc()
-        duration.labels("GET", path).observe(0.001)
-    return registry
-
-
-async def _measure(rounds: int) -> tuple[int, list[float], list[float], list[float], list[float]]:
+def measured() -> tuple[FastAPI, CollectorRegistry]:
+    """An application with one provider that this project's reader and the stock one show."""
     import telemetry
     from benchmarks.peers import application
 
-    app = application(_ROUTES)
-    telemetry.instrument(app)
-    for number in range(_ROUTES):
+    registry = CollectorRegistry()
+    stock = PrometheusMetricReader(scope_info_enabled=False, registry=registry)
+    app = application(ROUTES)
+    telemetry.instrument(app, meter_provider=MeterProvider([stock], shutdown_on_exit=False))
+    return app, registry
+
+
+async def ask_all(app: FastAPI) -> None:
+    """One request to each route."""
+    for number in range(ROUTES):
         await app({**scope(), "path": f"/other{number}/x"}, receive, send)
+
+
+async def scrape(app: FastAPI, headers: list[tuple[bytes, bytes]]) -> tuple[float, bytes]:
+    """The seconds that a scrape takes, and what it gets."""
     body = b""
 
-    async def scrape() -> float:
+    async def keep(message: Message) -> None:
         nonlocal body
+        body += message.get("body", b"")
 
-        async def keep(message: Message) -> None:
-            nonlocal body
-            body = message.get("body", b"")
+    began = time.perf_counter()
+    await app({**scope(), "path": "/metrics", "headers": headers}, receive, keep)
+    return time.perf_counter() - began, body
 
-        began = time.perf_counter()
-        await app({**scope(), "path": "/metrics"}, receive, keep)
-        return time.perf_counter() - began
 
+@dataclass
+class _Times:
+    """Seconds, a number each round."""
+
+    ours: dict[str, list[float]] = field(default_factory=dict)
+    stock: dict[str, list[float]] = field(default_factory=dict)
+    loaded: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    quiet_p99: list[float] = field(default_factory=list)
+    scraped_p99: list[float] = field(default_factory=list)
+    lines: int = 0
+
+
+def _p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+async def _measure(rounds: int) -> _Times:
+    app, registry = measured()
+    await ask_all(app)
+    times = _Times()
     over = False
+    latencies: list[float] = []
     gaps: list[float] = []
 
     async def tick() -> None:
@@ -66,49 +98,69 @@ async def _measure(rounds: int) -> tuple[int, list[float], list[float], list[flo
 
     async def load() -> None:
         while not over:
+            began = time.perf_counter()
             await app({**scope(), "path": "/other0/x"}, receive, send)
+            latencies.append(time.perf_counter() - began)
             await asyncio.sleep(0)
 
-    own = _prometheus_clients_own()
-    times, others, loaded, worst = [], [], [], []
     for _ in range(rounds):
-        # After a text comes a rest, which is not to be measured.
-        await asyncio.sleep(0.5)
-        times.append(await scrape())
-        began = time.perf_counter()
-        generate_latest(own)
-        others.append(time.perf_counter() - began)
+        for name, (headers, generate) in _FORMATS.items():
+            # The cooldown after a page is not to be measured.
+            await asyncio.sleep(0.2)
+            seconds, body = await scrape(app, headers)
+            times.ours.setdefault(name, []).append(seconds)
+            if name == "text":
+                times.lines = body.count(b"\n")
+            began = time.perf_counter()
+            generate(registry)
+            times.stock.setdefault(name, []).append(time.perf_counter() - began)
     for _ in bar(range(rounds), "scrape"):
-        over, gaps = False, []
+        over = False
         tasks = [asyncio.create_task(tick()), asyncio.create_task(load())]
+        await asyncio.sleep(0.2)
+        latencies.clear()
         await asyncio.sleep(0.5)
+        times.quiet_p99.append(_p99(latencies))
+        latencies.clear()
         gaps.clear()
-        loaded.append(await scrape())
+        # A scrape a second is fifteen times as many as Prometheus makes.
+        began = time.perf_counter()
+        times.loaded.append((await scrape(app, [_OPENMETRICS]))[0])
+        times.gaps.append(max(gaps, default=0.0))
+        await asyncio.sleep(max(0.0, began + 1 - time.perf_counter()))
+        times.scraped_p99.append(_p99(latencies))
         over = True
         await asyncio.gather(*tasks)
-        worst.append(max(gaps))
-    return body.count(b"\n"), times, others, loaded, worst
+    return times
 
 
 def run(short: bool) -> Table:
-    """The time of a scrape beside prometheus_client's own, and the longest gap in the loop."""
+    """The time of a scrape beside the stock reader's, and the longest gap in the loop."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        lines, times, others, loaded, worst = runner.run(_measure(5 if short else 40))
-    own = statistics.median(others)
-    idle, busy = statistics.median(times) / own, statistics.median(loaded) / own
-    table = Table(
-        f"A scrape of {lines:,} lines",
-        ["", "ms"],
-        f"{idle:.2f} times what prometheus_client takes for metrics of its own, {busy:.2f} times "
-        f"under load; the longest gap of all rounds was {max(worst) * 1000:.1f} ms.",
+        times = runner.run(_measure(5 if short else 40))
+    middle = {name: statistics.median(seconds) for name, seconds in times.ours.items()}
+    busy = statistics.median(times.loaded) / middle["OpenMetrics"]
+    p99 = statistics.median(
+        after / before for before, after in zip(times.quiet_p99, times.scraped_p99, strict=True)
     )
-    for name, seconds in (
-        ("generate_latest over prometheus_client's own metrics", others),
-        ("/metrics, event loop idle", times),
-        ("/metrics, event loop busy with requests all the time", loaded),
-        ("longest gap then, in a task that ticks each ms", worst),
-    ):
-        table.rows.append([name, spread([each * 1000 for each in seconds])])
+    table = Table(
+        f"A scrape of {times.lines:,} lines",
+        ["", "this project, ms", "stock reader with prometheus_client, ms", "ratio"],
+        f"With the event loop busy all the time a scrape takes {spread(_ms(times.loaded))} ms, "
+        f"{busy:.1f} times as long as with an idle one; the longest gap in the loop is then "
+        f"{spread(_ms(times.gaps))} ms, {max(times.gaps) * 1000:.1f} ms at worst. The 99th "
+        f"percentile of other requests at one scrape a second is {p99:.2f} times what it is "
+        "without.",
+    )
+    for name, seconds in times.ours.items():
+        ratio = middle[name] / statistics.median(times.stock[name])
+        table.rows.append(
+            [name, spread(_ms(seconds)), spread(_ms(times.stock[name])), f"{ratio:.3f}"]
+        )
     return table
+
+
+def _ms(seconds: list[float]) -> list[float]:
+    return [each * 1000 for each in seconds]

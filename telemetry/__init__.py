@@ -11,36 +11,34 @@ from starlette.types import ASGIApp
 from telemetry.instrumentation.excluded import urls_excluded
 from telemetry.instrumentation.memory import observe_memory
 from telemetry.instrumentation.recorder import recorder_of
-from telemetry.instrumentation.requests import RequestMetrics
+from telemetry.instrumentation.requests import RequestMetrics, remember_routing
 from telemetry.instrumentation.routes import RouteTemplates
 from telemetry.instrumentation.stack import wrap_middleware_stack
 from telemetry.quiet import quiet_logger, quieten
-from telemetry.sdk.configuration import disabled
-from telemetry.sdk.endpoint import MetricsEndpoint
-from telemetry.sdk.provider import meter_provider as global_meter_provider
-from telemetry.sdk.reader import reader_of
-from telemetry.sdk.serving import METRICS_PATH, keep_own_metrics, serve_metrics
-from telemetry.sdk.shutdown import flushed_on_shutdown
+from telemetry.sdk.exposition.reader import reader_of
+from telemetry.sdk.exposition.route import serve_metrics
+from telemetry.sdk.setup.environment import disabled
+from telemetry.sdk.setup.provider import global_meter_provider
+from telemetry.sdk.shutdown import flush_after_lifespans
 
-__all__ = ["instrument"]
+__all__ = ["DEFAULT_EXCLUDED_PATHS", "instrument"]
 __version__ = "0.1.0"
+
+DEFAULT_EXCLUDED_PATHS = ("/favicon.ico", "/docs", "/redoc", "/openapi.json", "/metrics")
+"""The paths that are not counted unless `instrument` is told otherwise."""
 
 _logger = quiet_logger(__name__)
 
 _instrumented: WeakSet[FastAPI] = WeakSet()
+
+flush_after_lifespans()
 
 
 def instrument(
     app: FastAPI,
     *,
     meter_provider: MeterProvider | None = None,
-    excluded_paths: Collection[str] = (
-        "/favicon.ico",
-        "/docs",
-        "/redoc",
-        "/openapi.json",
-        "/metrics",
-    ),
+    excluded_paths: Collection[str] = DEFAULT_EXCLUDED_PATHS,
 ) -> None:
     """Measure an application's requests and memory, and serve ``/metrics``.
 
@@ -55,7 +53,14 @@ def instrument(
         meter_provider: Where the instruments are made. By default the global meter provider,
             which is set up as the ``OTEL_*`` variables say where there is none.
         excluded_paths: Route templates, or paths that no route matches, that are not counted.
+            They take the place of `DEFAULT_EXCLUDED_PATHS`; to keep those, pass
+            ``[*telemetry.DEFAULT_EXCLUDED_PATHS, "/health"]``.
+
+    Raises:
+        TypeError: `excluded_paths` is one string.
     """
+    if isinstance(excluded_paths, str):
+        raise TypeError(f"excluded_paths takes a list of paths: [{excluded_paths!r}]")
     if app in _instrumented or disabled():
         return
     _instrumented.add(app)
@@ -74,15 +79,10 @@ def instrument(
     @cache
     def serve() -> None:
         """Once, in the process that serves the application, when it is about to."""
-        if reader is None:
-            return
-        reader.share()
-        if reader.port is not None:
-            reader.listen_soon()
-        elif templates.has(METRICS_PATH):
-            keep_own_metrics()
-        else:
-            serve_metrics(app, MetricsEndpoint(reader.exposition))
+        if reader is not None:
+            reader.serve()
+            if reader.port is None:
+                serve_metrics(app, reader.page, templates.has)
 
     def measure(stack: ASGIApp) -> ASGIApp:
         try:
@@ -91,11 +91,11 @@ def instrument(
             _logger.exception("The metrics are not served")
         return RequestMetrics(
             stack,
-            otherwise=flushed_on_shutdown(stack),
             recorder=recorder,
             templates=templates,
             excluded_paths=excluded_paths,
             excluded_urls=excluded_urls,
         )
 
+    remember_routing(app.router)
     wrap_middleware_stack(app, measure)

@@ -1,4 +1,4 @@
-"""The plug for ``opentelemetry-instrument`` that measures an application unasked."""
+"""The plug for ``opentelemetry-instrument`` that measures every FastAPI application."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,6 +8,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from starlette.types import Receive, Scope, Send
 
 import telemetry
+from telemetry.compatibility import is_instrumented_by_contrib
 from telemetry.instrumentation.requests import is_counted
 
 _call = FastAPI.__call__
@@ -46,7 +47,7 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 def _leave_to_the_outer_one(app: FastAPI) -> None:
     """Keep contrib's middleware in the application, as FastAPI looks for it, but idle."""
-    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
+    if not is_instrumented_by_contrib(app):
         return
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
     from opentelemetry.util.http import ExcludeList

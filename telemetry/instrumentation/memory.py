@@ -1,6 +1,8 @@
-"""The memory of the process, read when somebody asks for it."""
+"""The memory of the process, read at each collection."""
 
+import os
 from collections.abc import Iterable
+from functools import lru_cache
 from weakref import WeakSet
 
 import psutil
@@ -27,8 +29,13 @@ def observe_memory(provider: MeterProvider) -> None:
     )
 
 
+@lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)
+
+
 def _read_memory(_: CallbackOptions) -> Iterable[Observation]:
-    # A new Process each time: a server may have forked since the last reading.
-    memory = psutil.Process().memory_info()
+    # A server may have forked since the last reading.
+    memory = _process(os.getpid()).memory_info()
     yield Observation(memory.rss, {"type": "rss"})
     yield Observation(memory.vms, {"type": "vms"})

@@ -1,12 +1,14 @@
 """The middleware that counts requests and times them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from time import perf_counter
+from typing import Any
 
 from starlette.datastructures import URL
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telemetry.instrumentation.client import client_has_left
+from telemetry.compatibility import client_has_left
 from telemetry.instrumentation.methods import OTHER, known_methods
 from telemetry.instrumentation.recorder import RequestRecorder
 from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates, path_below
@@ -14,13 +16,30 @@ from telemetry.quiet import quiet_logger
 
 _logger = quiet_logger(__name__)
 
-_COUNTED = "telemetry.counted"
+_COUNTED = "telemetry.exchange"
 _SOON = 0.01
 
 
 def is_counted(scope: Scope) -> bool:
     """Whether a `RequestMetrics` further out counts this request already."""
     return _COUNTED in scope
+
+
+def remember_routing(router: Router) -> None:
+    """Have what routing finds out remembered also where a middleware has copied the scope.
+
+    Parameters:
+        router: The application's router, which routes within the scope that it is called with.
+    """
+    route = router.middleware_stack
+
+    def remembering(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        exchange = scope.get(_COUNTED)
+        if exchange is not None:
+            exchange.scope = scope
+        return route(scope, receive, send)
+
+    router.middleware_stack = remembering
 
 
 class RequestMetrics:
@@ -33,7 +52,6 @@ class RequestMetrics:
 
     Parameters:
         app: The application, with all its other middleware.
-        otherwise: Takes its place for what is no HTTP request: the lifespan and WebSockets.
         recorder: Where requests are counted.
         templates: Finds the route template that a request is counted under.
         excluded_paths: Templates, or paths where no route matched, that are not counted.
@@ -45,14 +63,12 @@ class RequestMetrics:
         self,
         app: ASGIApp,
         *,
-        otherwise: ASGIApp | None = None,
         recorder: RequestRecorder,
         templates: RouteTemplates,
         excluded_paths: Collection[str] = (),
         excluded_urls: Callable[[str], bool] | None = None,
     ) -> None:
         self.app = app
-        self.otherwise = otherwise or app
         self.recorder = recorder
         self.in_progress = recorder.in_progress
         self.templates = templates
@@ -63,17 +79,17 @@ class RequestMetrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it has ended."""
         if scope["type"] != "http":
-            await self.otherwise(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         # An instrumented application that is mounted in another one leaves counting to it.
         if _COUNTED in scope:
             await self.app(scope, receive, send)
             return
-        scope[_COUNTED] = True
+        scope[_COUNTED] = None
         if self.excluded_urls is not None and self.excluded_urls(_url(scope)):
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(self, scope, receive, send)
+        exchange = scope[_COUNTED] = _Exchange(self, scope, receive, send)
         # The route is not known yet. What is excluded by its template only is in progress.
         path = scope["path"]
         if exchange.root_path:
@@ -124,7 +140,7 @@ class _Exchange:
 
     def __init__(self, metrics: RequestMetrics, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics = metrics
-        self._scope = scope
+        self.scope = scope
         self.root_path: str = scope.get("root_path", "")
         self._receive = receive
         self._send = send
@@ -190,6 +206,6 @@ class _Exchange:
         self._metrics.in_progress.discard(self)
         try:
             seconds = perf_counter() - self._begin
-            self._metrics.record(self._scope, self.root_path, self._status, seconds)
+            self._metrics.record(self.scope, self.root_path, self._status, seconds)
         except Exception:
             _logger.exception("A request could not be counted")

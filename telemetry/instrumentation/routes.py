@@ -15,8 +15,12 @@ from starlette.types import Scope
 UNMATCHED = "unmatched"
 """The path of every request that no route matched. No template equals it: they begin with "/"."""
 
-_MOST_UNKNOWN = 1_000
-_FRESH = 1.0
+BELOW = "/{path}"
+"""What stands in a template for all that an application without visible routes has below its mount,
+static files for one. FastAPI's own ``http.route`` has the same."""
+
+_MAX_UNKNOWN = 1_000
+_MAX_AGE = 1.0
 _ANYTHING = re.compile("")
 
 
@@ -93,11 +97,11 @@ class RouteTemplates:
                 return found[0].text
             if found:
                 return _first(found, scope, root_path)
-            if status == 404:
-                return UNMATCHED
-        elif "router" in scope:
+        if (frontend := _frontend(scope, root_path)) is not None:
+            return frontend
+        if status == 404 if handler is not None else "router" in scope:
             return UNMATCHED
-        if monotonic() - self._read_at > _FRESH:
+        if monotonic() - self._read_at > _MAX_AGE:
             self._read()
         return _first(self._templates, scope, root_path)
 
@@ -112,7 +116,7 @@ class RouteTemplates:
         self._read()
         found = self._by_handler.get(id(handler), [])
         if not found:
-            if len(self._unknown) >= _MOST_UNKNOWN:
+            if len(self._unknown) >= _MAX_UNKNOWN:
                 self._unknown.clear()
             self._unknown[id(handler)] = handler
         return found
@@ -128,6 +132,15 @@ class RouteTemplates:
         self._by_handler = by_handler
         self._read_at = monotonic()
         self._size = len(routes)
+
+
+def _frontend(scope: Scope, root_path: str) -> str | None:
+    """The template of the files that `FastAPI.frontend` serves, if it has answered."""
+    below = (scope.get("fastapi") or {}).get("frontend_path")
+    if below is None:
+        return None
+    path = path_below(root_path, scope["path"])
+    return path[: len(path) - len(below)].rstrip("/") + BELOW
 
 
 def _first(templates: Sequence[_Template], scope: Scope, root_path: str) -> str:
@@ -178,10 +191,12 @@ def _walk_below(
     if any(app is each for each in above):
         return
     yield from _walk(routes, prefix, host, mounts, (*above, app))
-    # Static files, or an application whose routes cannot be seen.
-    opaque = () if routes else (mounted,)
     path = prefix if mounts else ""
-    yield _Template(path, UNMATCHED, host, mounts, _ANYTHING, None, opaque, last=True)
+    if routes:
+        yield _Template(path, UNMATCHED, host, mounts, _ANYTHING, None, (), last=True)
+    else:
+        # Static files, or an application whose routes cannot be seen.
+        yield _Template(path, prefix + BELOW, host, mounts, _ANYTHING, None, (mounted,), last=True)
 
 
 def _routes_of(app: Any) -> tuple[Any, Sequence[BaseRoute]]:

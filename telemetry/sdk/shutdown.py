@@ -1,4 +1,4 @@
-"""The last flush: soon, once, and not for long."""
+"""The last flush: soon, complete, and not for long."""
 
 import atexit
 import logging
@@ -7,25 +7,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Thread, current_thread, main_thread
-from typing import Any
+from typing import Any, ClassVar
 
 from anyio.to_thread import run_sync
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
 
 _logger = logging.getLogger(__name__)
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that the end of a process waits for exporters, all of them together."""
 
-_flushes: list[Callable[[], object]] = []
-_ends: list[Callable[[], object]] = []
-_flushed_at = float("-inf")
+
+class _AtShutdown:
+    """What is to be called, in order, and how long that may still take."""
+
+    flushes: ClassVar[list[Callable[[], object]]] = []
+    ends: ClassVar[list[Callable[[], object]]] = []
+    remaining = TIMEOUT
 
 
-def owned(provider: Any) -> None:
-    """Take over the end of a provider that configuration has made.
+def own_shutdown(provider: Any) -> None:
+    """Take over the shutdown of a provider that configuration has made.
 
-    The SDK's own end waits up to half a minute for each provider whose collector hangs.
+    The SDK's own waits up to half a minute for each provider whose collector hangs.
 
     Parameters:
         provider: The SDK's provider of a signal; any other object is left alone.
@@ -33,34 +38,55 @@ def owned(provider: Any) -> None:
     if not hasattr(provider, "force_flush") or not hasattr(provider, "shutdown"):
         return
     atexit.unregister(provider.shutdown)
-    at_end(provider.force_flush, provider.shutdown)
+    register_for_shutdown(provider.force_flush, provider.shutdown)
 
 
-def at_end(flush: Callable[[], object], end: Callable[[], object] | None = None) -> None:
+def register_for_shutdown(
+    flush: Callable[[], object], end: Callable[[], object] | None = None
+) -> None:
     """Have functions called when the process is about to end.
 
     Parameters:
-        flush: Called when the application's lifespan has ended.
-        end: Called when the process ends otherwise; by default the same.
+        flush: Called when an application's lifespan has ended, which may not be the end yet.
+        end: Called when the interpreter exits; by default the same.
     """
-    if not _flushes:
-        atexit.register(_stop)
-    _flushes.append(flush)
-    _ends.append(end or flush)
+    if not _AtShutdown.ends:
+        atexit.register(_exit)
+    _AtShutdown.flushes.append(flush)
+    _AtShutdown.ends.append(end or flush)
 
 
 def flush() -> None:
-    """Send what has not been sent yet, in at most `PATIENCE` seconds."""
-    global _flushed_at
-    _together(_flushes)
-    _flushed_at = time.monotonic()
+    """Send what has not been sent yet, within what is left of `TIMEOUT`."""
+    _call(_AtShutdown.flushes)
 
 
-def _stop() -> None:
-    if time.monotonic() - _flushed_at < PATIENCE:
-        # The lifespan has just ended, and with it all that there was to send.
+def _exit() -> None:
+    _call(_AtShutdown.ends)
+
+
+def _call(functions: Sequence[Callable[[], object]]) -> None:
+    if not functions or _AtShutdown.remaining <= 0:
         return
-    _together(_ends)
+
+    def run(function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception as error:
+            _logger.warning("The last flush failed: %s", error)
+
+    # Daemon threads do not keep the process from ending.
+    threads = [Thread(target=run, args=(each,), name="flush", daemon=True) for each in functions]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, _AtShutdown.remaining - (time.monotonic() - began)))
+    if any(thread.is_alive() for thread in threads):
+        _AtShutdown.remaining = 0.0
+        _logger.warning(
+            "An exporter did not take the last metrics, traces or logs within %g s", TIMEOUT
+        )
 
 
 @contextmanager
@@ -82,51 +108,25 @@ def _end_at_once(number: int, _: object) -> None:
     signal.raise_signal(number)
 
 
-def _together(calls: Sequence[Callable[[], object]]) -> None:
-    def run(call: Callable[[], object]) -> None:
-        try:
-            call()
-        except Exception as error:
-            _logger.warning("The last flush failed: %s", error)
-
-    # Daemons: one that hangs does not keep the process.
-    threads = [Thread(target=run, args=(call,), name="flush", daemon=True) for call in calls]
-    deadline = time.monotonic() + PATIENCE
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0, deadline - time.monotonic()))
-    if any(thread.is_alive() for thread in threads):
-        _logger.warning(
-            "An exporter did not take the last metrics, traces or logs within %g s", PATIENCE
-        )
+_lifespan = Router.lifespan
 
 
-def flushed_on_shutdown(app: ASGIApp) -> ASGIApp:
-    """The application, with a flush at the end of its lifespan if there is anything to flush."""
-    return _FlushOnShutdown(app) if _flushes else app
+async def _flushing_lifespan(router: Router, scope: Scope, receive: Receive, send: Send) -> None:
+    async def flushing_send(message: Message) -> None:
+        if message["type"].startswith("lifespan.shutdown.") and _AtShutdown.flushes:
+            with _second_signal_ends():
+                await run_sync(flush)
+        await send(message)
+
+    await _lifespan(router, scope, receive, flushing_send)
 
 
-class _FlushOnShutdown:
-    """ASGI middleware that flushes when the application's lifespan has ended.
+def flush_after_lifespans() -> None:
+    """Flush when an application's lifespan has ended, before the server is told so.
 
-    Servers end a process by a signal as soon as the lifespan is over (uvicorn raises the
-    SIGTERM that it was sent once more), so that functions registered with `atexit` come too
-    late or not at all.
+    Servers end a process by a signal as soon as they are told (uvicorn raises the SIGTERM that
+    it was sent once more), so that functions registered with `atexit` come too late or not at
+    all. It holds for every application, since one that is instrumented within its lifespan has
+    entered it already.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
-            return
-
-        async def flushing_send(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown."):
-                with _second_signal_ends():
-                    await run_sync(flush)
-            await send(message)
-
-        await self.app(scope, receive, flushing_send)
+    setattr(Router, "lifespan", _flushing_lifespan)  # noqa: B010

@@ -162,18 +162,39 @@ def test_405_and_422_have_the_route_that_was_asked_for() -> None:
     }
 
 
-def test_what_no_route_matched_is_one_constant(tmp_path: Path) -> None:
-    (tmp_path / "here.txt").write_text("here")
+def test_what_no_route_matched_is_one_constant() -> None:
     app, sub = FastAPI(), FastAPI()
     sub.get("/known")(answer)
     app.mount("/sub", sub)
-    app.mount("/static", StaticFiles(directory=tmp_path))
     app.get("/items/")(answer)
-    requests = ("/nope", "/sub/nope", "/static/here.txt", "/static/nope.txt", "/items", "/a/b/c/d")
-    assert paths_of(app, *requests) == {UNMATCHED}
+    assert paths_of(app, "/nope", "/sub/nope", "/items", "/a/b/c/d") == {UNMATCHED}
 
 
-def test_an_application_without_visible_routes_is_unmatched_below_its_mount() -> None:
+def test_static_files_count_under_their_mount(tmp_path: Path) -> None:
+    (tmp_path / "here.txt").write_text("here")
+    app, sub = FastAPI(), FastAPI()
+    sub.mount("/files", StaticFiles(directory=tmp_path))
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    app.mount("/sub/{tenant}", sub)
+    requests = ("/static/here.txt", "/static/nope.txt", "/sub/acme/files/here.txt")
+    assert paths_of(app, *requests) == {"/static/{path}", "/sub/{tenant}/files/{path}"}
+
+
+@pytest.mark.parametrize(("at", "template"), [("/", "/{path}"), ("/ui", "/ui/{path}")])
+def test_a_frontend_counts_under_its_path(tmp_path: Path, at: str, template: str) -> None:
+    (tmp_path / "index.html").write_text("here")
+    (tmp_path / "a.js").write_text("here")
+    app, sub = FastAPI(), FastAPI()
+    for each in (app, sub):
+        each.get("/items")(answer)
+        each.frontend(at, directory=tmp_path)
+    app.mount("/sub", sub)
+    base = at.rstrip("/")
+    requests = (f"{base}/", f"{base}/a.js", f"{base}/b.js", f"/sub{base}/a.js", "/items")
+    assert paths_of(app, *requests) == {template, f"/sub{template}", "/items"}
+
+
+def test_an_application_without_visible_routes_counts_under_its_mount() -> None:
     async def opaque(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("ok", status_code=201)(scope, receive, send)
 
@@ -183,7 +204,10 @@ def test_an_application_without_visible_routes_is_unmatched_below_its_mount() ->
     measured = Measured(app)
     measured.client.get("/opaque/a")
     measured.client.get("/b", headers={"host": "elsewhere"})
-    assert measured.responses() == {("GET", UNMATCHED, "201"): 2}
+    assert measured.responses() == {
+        ("GET", "/opaque/{path}", "201"): 1,
+        ("GET", "/{path}", "201"): 1,
+    }
 
 
 def test_a_route_that_is_added_after_the_first_request() -> None:
@@ -203,7 +227,7 @@ def test_a_route_that_is_added_after_the_first_request() -> None:
         ("/items/1", "OPTIONS", "/items/{i}"),
         ("/both", "POST", "/{anything}"),
         ("/sub/leaf/1", "GET", "/sub/leaf/{i}"),
-        ("/static/x", "GET", UNMATCHED),
+        ("/static/x", "GET", "/static/{path}"),
         ("/socket", "GET", "/{anything}"),
         ("/a/b", "GET", UNMATCHED),
         ("/line\nbreak/x", "GET", UNMATCHED),
@@ -322,7 +346,7 @@ def test_routes_that_are_replaced_as_a_whole() -> None:
 def test_a_nested_route_that_is_added_later_and_answered_before_routing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("telemetry.instrumentation.routes._FRESH", -1)
+    monkeypatch.setattr("telemetry.instrumentation.routes._MAX_AGE", -1)
     app, router = FastAPI(), APIRouter()
     router.get("/i/{x}")(answer)
     app.include_router(router, prefix="/v1")
@@ -345,7 +369,7 @@ def test_a_mounted_application_with_routes_of_another_kind() -> None:
     app = FastAPI()
     app.get("/i/{x}")(answer)
     app.mount("/alien", Alien())
-    assert paths_of(app, "/i/1", "/alien/1") == {"/i/{x}", UNMATCHED}
+    assert paths_of(app, "/i/1", "/alien/1") == {"/i/{x}", "/alien/{path}"}
 
 
 def test_routes_are_walked_once_and_not_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,9 +393,38 @@ def test_routes_are_walked_once_and_not_for_each_request(monkeypatch: pytest.Mon
 
 
 def test_unknown_handlers_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("telemetry.instrumentation.routes._MOST_UNKNOWN", 10)
+    monkeypatch.setattr("telemetry.instrumentation.routes._MAX_UNKNOWN", 10)
     templates = RouteTemplates(APIRouter())
     for _ in range(100):
         scope = {"path": "/", "method": "GET", "headers": [], "endpoint": object()}
         assert templates.of(scope, "", 200) == UNMATCHED
     assert len(templates._unknown) <= 10
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_middleware_that_copies_the_scope_does_not_lose_the_template(status: int) -> None:
+    class Rewriting:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                scope = {**scope, "path": scope["path"].removeprefix("/v1")}
+            await self.app(scope, receive, send)
+
+    app, router = FastAPI(), APIRouter()
+
+    @router.get("/items/{i}")
+    async def item(i: int) -> PlainTextResponse:
+        return PlainTextResponse("ok", status_code=status)
+
+    app.include_router(router, prefix="/one")
+    app.include_router(router, prefix="/two")
+    app.add_middleware(Rewriting)
+    measured = Measured(app)
+    for path in ("/v1/one/items/1", "/v1/two/items/1", "/v1/one/items/2"):
+        measured.client.get(path)
+    assert measured.requests() == {
+        ("GET", "/one/items/{i}"): 2,
+        ("GET", "/two/items/{i}"): 1,
+    }

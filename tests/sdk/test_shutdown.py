@@ -4,9 +4,12 @@ import asyncio
 import atexit
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import Message
 
 from telemetry.sdk import shutdown
 
@@ -26,34 +29,34 @@ class Provider:
 
 @pytest.fixture(autouse=True)
 def nothing_owned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutdown, "_flushes", [])
-    monkeypatch.setattr(shutdown, "_ends", [])
+    monkeypatch.setattr(shutdown._AtShutdown, "flushes", [])
+    monkeypatch.setattr(shutdown._AtShutdown, "ends", [])
+    monkeypatch.setattr(shutdown._AtShutdown, "remaining", 5.0)
     monkeypatch.setattr(atexit, "register", lambda function: function)
 
 
-async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
-
-
 async def run(provider: Provider) -> list[tuple[str, int]]:
+    """What the server is told, and how many flushes there had been by then."""
     seen: list[tuple[str, int]] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # As late as this, when the middleware is in place.
+        shutdown.own_shutdown(provider)
+        yield
 
     async def send(message: Message) -> None:
         seen.append((message["type"], provider.flushes))
 
     async def receive() -> Message:
-        return {}
+        return {"type": "lifespan.startup"}
 
-    app = shutdown.flushed_on_shutdown(lifespan)
-    await app({"type": "lifespan"}, receive, send)
+    await FastAPI(lifespan=lifespan)({"type": "lifespan"}, receive, send)
     return seen
 
 
 def test_it_comes_before_the_server_learns_of_the_end() -> None:
-    provider = Provider()
-    shutdown.owned(provider)
-    assert asyncio.run(run(provider)) == [
+    assert asyncio.run(run(Provider())) == [
         ("lifespan.startup.complete", 0),
         ("lifespan.shutdown.complete", 1),
     ]
@@ -62,10 +65,10 @@ def test_it_comes_before_the_server_learns_of_the_end() -> None:
 def test_one_that_hangs_is_left_after_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(shutdown, "PATIENCE", 0.2)
+    monkeypatch.setattr(shutdown._AtShutdown, "remaining", 0.2)
     healthy, hanging = Provider(), Provider(5)
     for provider in (hanging, healthy):
-        shutdown.owned(provider)
+        shutdown.own_shutdown(provider)
     began = time.monotonic()
     shutdown.flush()
     assert time.monotonic() - began < 1
@@ -79,12 +82,23 @@ def test_one_that_fails_costs_a_log_line(caplog: pytest.LogCaptureFixture) -> No
         def force_flush(self) -> None:
             raise RuntimeError("no collector")
 
-    shutdown.owned(Failing())
+    shutdown.own_shutdown(Failing())
     shutdown.flush()
     assert "no collector" in caplog.text
 
 
-def test_where_there_is_nothing_to_flush_the_application_stays_as_it_is() -> None:
-    assert shutdown.flushed_on_shutdown(lifespan) is lifespan
-    shutdown.owned(object())
-    assert shutdown.flushed_on_shutdown(lifespan) is lifespan
+def test_what_is_counted_after_the_lifespan_is_sent_at_the_exit() -> None:
+    ends: list[int] = []
+    shutdown.register_for_shutdown(lambda: None, lambda: ends.append(1))
+    shutdown.flush()
+    shutdown._exit()
+    assert ends == [1]
+
+
+def test_all_flushes_together_take_no_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutdown._AtShutdown, "remaining", 0.2)
+    shutdown.register_for_shutdown(lambda: time.sleep(5))
+    began = time.monotonic()
+    shutdown.flush()
+    shutdown._exit()
+    assert time.monotonic() - began < 1

@@ -233,7 +233,8 @@ def test_the_last_numbers_are_pushed_when_the_app_stops(tmp_path: Path) -> None:
             app.get("/health")
         assert receiver.requests == []
         app.process.stop()
-        assert len(receiver.requests) == 1
+        # Once when the lifespan has ended, and once more at the exit, for what came after it.
+        assert 1 <= len(receiver.requests) <= 2
         points = receiver.metrics()["app_requests"].sum.data_points
         assert sum(point.as_int for point in points) == 7
 

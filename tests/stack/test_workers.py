@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.processes import ROOT, Service, free_port, get, script, service, wait_for
@@ -18,6 +20,7 @@ from tests.support.series import Series, label_names, total, values
 
 APP = """
 import os
+import numpy
 from fastapi import FastAPI
 from opentelemetry import metrics
 import telemetry
@@ -27,6 +30,10 @@ telemetry.instrument(app)
 meter = metrics.get_meter("foreign")
 weights = meter.create_histogram("weight", unit="kg", explicit_bucket_boundaries_advisory=[5.0])
 queue = meter.create_up_down_counter("queue.length")
+# Values that are numbers without being int or float, in one worker an int and in another a float.
+meter.create_observable_gauge("ready", callbacks=[lambda _: [metrics.Observation(True)]])
+level = meter.create_gauge("level")
+level.set(numpy.float32(0.5) if os.getpid() % 2 else numpy.int64(1))
 
 @app.get("/health")
 async def health() -> int:
@@ -40,10 +47,14 @@ async def weigh(weight: int) -> int:
 """
 UVICORN = ("uvicorn", "--no-access-log", "--workers", "4")
 GUNICORN = ("gunicorn", "-w", "4", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}")
+GRANIAN = ("--interface", "asgi", "--workers", "4", "--host", "127.0.0.1", "--port", "{port}")
 COMMANDS: dict[str, Sequence[str]] = {
     "uvicorn": UVICORN,
     "gunicorn": GUNICORN,
     "gunicorn --preload": (*GUNICORN, "--preload"),
+    "hypercorn": ("hypercorn", "-w", "4", "-b", "127.0.0.1:{port}"),
+    "hypercorn -k trio": ("hypercorn", "-k", "trio", "-w", "4", "-b", "127.0.0.1:{port}"),
+    "granian": ("granian", *GRANIAN),
     "opentelemetry-instrument uvicorn": ("opentelemetry-instrument", *UVICORN),
     "opentelemetry-instrument gunicorn": ("opentelemetry-instrument", *GUNICORN),
 }
@@ -102,13 +113,23 @@ def spread(app: Service) -> int:
     return answered
 
 
+def listening(port: int) -> int | None:
+    """The process that listens on a port."""
+    for connection in psutil.net_connections("tcp"):
+        address: Any = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and address.port == port:
+            return connection.pid
+    return None
+
+
 def folders(folder: Path) -> list[Path]:
     return sorted((folder / "tmp").glob("fastapi-otel-metrics-*/*"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_scrape_shows_the_whole_service(tmp_path: Path, command: str) -> None:
-    with workers(tmp_path, command=COMMANDS[command]) as app:
+    own = "service.instance.id=of-the-user"
+    with workers(tmp_path, command=COMMANDS[command], OTEL_RESOURCE_ATTRIBUTES=own) as app:
         pids = all_up(app)
         answered = {int(app.get("/health")) for _ in range(1000)}
         assert len(answered) > 1
@@ -127,13 +148,16 @@ def test_every_scrape_shows_the_whole_service(tmp_path: Path, command: str) -> N
         assert total(series, "weight_kg_bucket", le="5.0") == 20
         assert total(series, "weight_kg_sum") == 130
         assert values(series, "queue_length") == {(): 130}
+        assert list(values(series, "ready").values()) == [1] * 4
+        assert set(values(series, "level").values()) <= {0.5, 1}
         # One series a process, told apart by its number.
         assert label_names(series, "app_memory_usage_bytes") == {("process_pid", "type")}
         assert len(values(series, "app_memory_usage_bytes")) == 8
         assert list(values(series, "app_requests_in_progress").values()) == [0] * 4
         assert not any(name.startswith(("process_", "python_")) for name, _ in series)
-    targets = {frozenset(values(series, "target_info")) for series in scrapes}
+    targets = {labels for series in scrapes for name, labels in series if name == "target_info"}
     assert len(targets) == 1
+    assert ("service_instance_id", "of-the-user") in targets.pop()
 
 
 class Load:
@@ -206,6 +230,49 @@ def test_nothing_goes_back_when_a_worker_ends_under_load(
         assert gone not in new
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_an_ended_worker_has_added_to_an_up_down_counter_ends_with_it(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    with workers(tmp_path) as app:
+        all_up(app)
+        added: dict[int, int] = {}
+        for weight in range(1, 41):
+            pid = int(app.get(f"/weigh/{weight}"))
+            added[pid] = added.get(pid, 0) + weight
+        time.sleep(1)
+        gone = max(added, key=lambda pid: added[pid])
+        assert values(app.series(), "queue_length") == {(): sum(added.values())}
+        os.kill(gone, how)
+        remains = sum(added.values()) - added[gone]
+        wait_for(lambda: values(app.series(), "queue_length") == {(): remains}, "its share is gone")
+        assert total(app.series(), "weight_kg_sum") == sum(added.values())
+
+
+LAUNCHER = """
+import os, socket, subprocess, sys
+sock = socket.socket()
+sock.bind(("127.0.0.1", int(sys.argv[1])))
+sock.listen(64)
+sock.set_inheritable(True)
+command = ["uvicorn", "--no-access-log", "--fd", str(sock.fileno()), *sys.argv[2:]]
+processes = [subprocess.Popen([sys.executable, "-m", *command], close_fds=False) for _ in range(3)]
+for process in processes:
+    process.wait()
+"""
+
+
+def test_processes_that_are_given_the_name_of_a_group_are_its_workers(tmp_path: Path) -> None:
+    """As supervisord, systemd and circus start them, with a socket that they share."""
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    command = ("python", str(tmp_path / "launcher.py"), "{port}")
+    with workers(tmp_path, command=command, TELEMETRY_WORKER_GROUP="shop") as app:
+        all_up(app, 3)
+        answered = spread(app)
+        time.sleep(1)
+        assert [requests(app) for _ in range(10)] == [answered] * 10
+
+
 def test_recycled_workers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     sizes: list[int] = []
     with workers(tmp_path, "--limit-max-requests", "20", command=UVICORN) as app:
@@ -234,12 +301,24 @@ def test_reload_loses_nothing(tmp_path: Path) -> None:
     reloading = ("uvicorn", "--no-access-log", "--reload", "--reload-dir", str(tmp_path))
     with workers(tmp_path, command=reloading) as app:
         pid = app.get("/health")
+        app.get("/weigh/1")
         time.sleep(0.6)
-        (tmp_path / "served.py").write_text(APP + "\n")
+        changed = APP.replace("advisory=[5.0]", "advisory=[7.0]").replace(
+            'create_up_down_counter("queue.length")',
+            'create_counter("queue.length", description="changed")',
+        )
+        (tmp_path / "served.py").write_text(changed)
 
         wait_for(lambda: app.get("/health") != pid, "a new worker answers")
         series = app.series()
         assert requests(series) >= 2
+        # What the code says now: an instrument of another kind, a histogram with other bounds.
+        assert not values(series, "queue_length")
+        app.get("/weigh/2")
+        series = app.series()
+        assert "# HELP queue_length_total changed" in app.get("/metrics")
+        assert values(series, "queue_length_total") == {(): 2}
+        assert values(series, "weight_kg_bucket") == {("7.0",): 1, ("+Inf",): 1}
         # One at a time: told apart by nothing, and the process is the service.
         assert label_names(series, "app_memory_usage_bytes") == {("type",)}
         assert total(series, "process_cpu_seconds_total") > 0
@@ -315,10 +394,10 @@ def test_the_port_of_their_own_shows_the_whole_service(tmp_path: Path) -> None:
         answered = spread(app)
         wait_for(lambda: f'path="/health"}} {answered}.0' in get(url), "the port shows all")
         assert app.status("/metrics") == 404
-        (folder,) = folders(tmp_path)
-        listener = (folder / "listener").read_text()
-        os.kill(int(listener.split("-")[0]), signal.SIGKILL)
-        wait_for(lambda: (folder / "listener").read_text() != listener, "another takes over")
+        leader = listening(int(port))
+        assert leader is not None
+        os.kill(leader, signal.SIGKILL)
+        wait_for(lambda: listening(int(port)) not in (None, leader), "another takes over")
         assert f'path="/health"}} {answered}.0' in get(url)
         time.sleep(3)
         assert "cannot listen" not in app.process.log

@@ -1,1 +1,1 @@
-"""One truth from several worker processes."""
+"""One service from several worker processes."""

@@ -8,18 +8,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
+from typing import ClassVar
 
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is written or read."""
 
-_LOCK_PATIENCE = 1.0
+_LOCK_TIMEOUT = 1.0
 _LOCK = "lock"
 
 
-class PrivateFolder:
-    """Files that only their user can read, written whole or not at all.
+class _Locked:
+    """The descriptors of files that this process holds locks of.
 
-    Nothing here follows a link in a file's place. What the file system raises, this raises.
+    A child has copies of them, and a lock is held until the last copy is closed: a child that
+    is forked while a lock is held would keep it. So each child closes them, and none is forked
+    between the opening of a file and its entry here.
+    """
+
+    descriptors: ClassVar[set[int]] = set()
+    guard = Lock()
+
+    @classmethod
+    def after_fork_in_child(cls) -> None:
+        for descriptor in cls.descriptors:
+            os.close(descriptor)
+        cls.descriptors.clear()
+        cls.guard = Lock()
+
+
+os.register_at_fork(
+    before=lambda: _Locked.guard.acquire(),
+    after_in_parent=lambda: _Locked.guard.release(),
+    after_in_child=_Locked.after_fork_in_child,
+)
+
+
+class PrivateFolder:
+    """Files that only their user can read, replaced whole or not at all.
+
+    Nothing here follows a symbolic link in a file's place. Errors of the file system are raised
+    as they are.
 
     Parameters:
         path: Where the folder is, or will be.
@@ -29,10 +58,10 @@ class PrivateFolder:
         self.path = path
 
     def make(self) -> None:
-        """Make the folder and the one above it, where they are missing.
+        """Create the folder and the one above it, where they are missing.
 
         Raises:
-            PermissionError: One of them is not the user's alone.
+            PermissionError: One of them is accessible to others, or not the user's.
         """
         _make_private(self.path.parent)
         _make_private(self.path)
@@ -47,19 +76,19 @@ class PrivateFolder:
         return os.open(self.path / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def write(self, name: str, text: str, temporary: str) -> None:
-        """Put a text in a file's place.
+        """Replace a file's content.
 
         Parameters:
             name: The file's name.
             text: Its new content.
-            temporary: The name of a file that nobody else writes to.
+            temporary: The name of a file that no other process writes to.
 
         Raises:
-            ValueError: The text is longer than `MOST_BYTES`.
+            ValueError: The text is longer than `MAX_BYTES`.
         """
         content = text.encode()
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"{name} would be larger than {MOST_BYTES} bytes")
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"{name} would be larger than {MAX_BYTES} bytes")
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
         with open(self.open(temporary, flags), "wb") as file:
             file.write(content)
@@ -69,17 +98,17 @@ class PrivateFolder:
         """A file's text, or None where there is no such file.
 
         Raises:
-            ValueError: It is no text.
+            ValueError: It is not valid UTF-8.
         """
         try:
             with open(self.open(name, os.O_RDONLY), "rb") as file:
-                return file.read(MOST_BYTES).decode()
+                return file.read(MAX_BYTES).decode()
         except FileNotFoundError:
             return None
 
     @contextmanager
     def locked(self, kind: int) -> Iterator[None]:
-        """Keep other processes out, or in, for a moment.
+        """Keep other processes out for a moment, or only those that want to write.
 
         Parameters:
             kind: ``fcntl.LOCK_SH`` or ``fcntl.LOCK_EX``.
@@ -87,29 +116,60 @@ class PrivateFolder:
         Raises:
             BlockingIOError: Another process has kept this one out for a second.
         """
-        lock = self.open(_LOCK, os.O_CREAT | os.O_RDWR)
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while (lock := self.try_lock(_LOCK, kind)) is None:
+            if time.monotonic() > deadline:
+                raise BlockingIOError(f"{self.path / _LOCK} has been locked for a second")
+            time.sleep(0.002)
         try:
-            deadline = time.monotonic() + _LOCK_PATIENCE
-            while True:
-                try:
-                    fcntl.flock(lock, kind | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.002)
             yield
         finally:
+            release(lock)
+
+    def try_lock(self, name: str, kind: int = fcntl.LOCK_EX, *, create: bool = True) -> int | None:
+        """Lock a file, without waiting. The kernel lets go of it however the process ends.
+
+        Parameters:
+            name: The file's name.
+            kind: ``fcntl.LOCK_SH`` or ``fcntl.LOCK_EX``.
+            create: Whether the file is made where it is missing.
+
+        Returns:
+            A descriptor to call `release` with, or None where another one has the lock.
+        """
+        with _Locked.guard:
+            lock = self.open(name, os.O_RDWR | (os.O_CREAT if create else 0))
+            try:
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                return None
+            except BaseException:
+                os.close(lock)
+                raise
+            _Locked.descriptors.add(lock)
+        return lock
+
+
+def release(lock: int) -> None:
+    """Let go of a lock. Nothing happens in a child of the process that took it.
+
+    Parameters:
+        lock: What `PrivateFolder.try_lock` has returned.
+    """
+    with _Locked.guard:
+        if lock in _Locked.descriptors:
+            _Locked.descriptors.remove(lock)
             os.close(lock)
 
 
 def base_folder() -> Path:
-    """A folder for temporary files that belongs to this user, made where there is none.
+    """A folder for temporary files that belongs to this user, created if needed.
 
-    Where somebody else has put something of its name in its place, the next name is taken.
+    Where its name is taken by something that is not such a folder, the next name is tried.
 
     Raises:
-        OSError: There is none to be had.
+        OSError: It cannot be created.
     """
     parent = Path(tempfile.gettempdir())
     for number in range(10):
@@ -120,18 +180,18 @@ def base_folder() -> Path:
         except PermissionError:
             continue
         return path
-    raise PermissionError(f"in {parent} every name of a folder of our own is taken")
+    raise PermissionError(f"all names for a private folder in {parent} are taken")
 
 
 def _make_private(path: Path) -> None:
-    """Make a folder that only this user can look into, or make sure that it is one.
+    """Create a folder that only this user can access, or make sure that it is one.
 
     Raises:
-        PermissionError: It is a link, no folder, somebody else's, or open to others.
+        PermissionError: It is a link, not a folder, another user's, or accessible to others.
     """
     with suppress(FileExistsError):
         path.mkdir(0o700, parents=False)
     found = path.lstat()
     private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
     if not private or stat.S_IMODE(found.st_mode) & 0o077:
-        raise PermissionError(f"{path} is not a folder of this user's alone")
+        raise PermissionError(f"{path} is not a folder that only this user can access")

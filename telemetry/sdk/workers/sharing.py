@@ -1,4 +1,4 @@
-"""A worker's part in the service's one truth."""
+"""A worker's part in its group: it publishes its own numbers and adds up those of all."""
 
 import os
 import time
@@ -6,17 +6,18 @@ from collections.abc import Callable
 from threading import Thread
 from uuid import NAMESPACE_URL, uuid5
 
-from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.workers.snapshot import Snapshot, metrics_data, snapshot_of
+from telemetry.sdk.snapshot import Snapshot
 from telemetry.sdk.workers.store import Store
 
 _logger = quiet_logger(__name__)
 
 INTERVAL = 0.5
-"""Seconds between two publications, the most of its counts that a killed worker loses."""
+"""Seconds between two publications, of which a worker that is killed loses the last."""
+
+_MAX_SHARE = 0.02
 
 PID = "process.pid"
 """The attribute that tells the gauges of several workers apart:
@@ -24,78 +25,69 @@ https://opentelemetry.io/docs/specs/semconv/registry/attributes/process/."""
 
 
 class Sharing:
-    """Publishes what this worker has measured and adds up what all have.
+    """Publishes what this worker has measured and adds up what all workers have.
 
-    What is shown to anybody has been published before, so that no other worker ever shows
-    less.
+    What a scrape shows has been published before, so that no other worker ever shows less.
 
     Parameters:
-        family: The service's name, see `telemetry.sdk.workers.family`.
+        group: The group's name, see `telemetry.sdk.workers.group`.
+
+    Raises:
+        OSError: There is no folder to share, or files in it cannot be locked.
     """
 
-    def __init__(self, family: str) -> None:
-        self._family = family
-        self._store = Store(family)
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._store = Store(group)
         self._pid = os.getpid()
 
     @property
     def several(self) -> bool:
-        """Whether the service has more than one worker, or has had."""
+        """Whether the group has, or has had, more than one worker."""
         return self._store.several()
 
-    def become_listener(self) -> None:
-        """Tell the other workers that this one serves the port for all of them."""
-        self._store.become_listener()
+    def leads(self) -> bool:
+        """Whether this worker is the one that does what only one should do."""
+        return os.getpid() == self._pid and self._store.leads()
 
-    def has_listener(self) -> bool:
-        """Whether another worker serves the port for all of them."""
-        return self._store.has_listener()
+    def start(self, turn: Callable[[], None]) -> None:
+        """Call a function, which publishes, now and from time to time until the process ends.
 
-    def start(self, publish: Callable[[], None]) -> None:
-        """Call a function, which publishes, now and from time to time until the process ends."""
+        Twice a second, or less often where that would take more than 2 % of a processor.
+        """
 
         def run() -> None:
             while True:
+                began = time.thread_time()
                 try:
-                    publish()
+                    turn()
                 except Exception as error:
                     _logger.warning("This worker's metrics were not published: %s", error)
-                time.sleep(INTERVAL)
+                time.sleep(max(INTERVAL, (time.thread_time() - began) / _MAX_SHARE))
 
         Thread(target=run, name="metrics sharing", daemon=True).start()
 
-    def publish(self, data: MetricsData) -> Snapshot:
-        """Let the other workers know.
-
-        Parameters:
-            data: All that this worker has measured.
-        """
-        snapshot = snapshot_of(data)
+    def publish(self, snapshot: Snapshot) -> None:
+        """Let the other workers know what this one has measured."""
         # A process that this worker has forked is not this worker.
         if os.getpid() == self._pid:
             self._store.publish(snapshot)
-        return snapshot
 
-    def added_up(self, data: MetricsData) -> MetricsData:
-        """What all workers have measured together.
-
-        Parameters:
-            data: All that this worker has measured.
-        """
-        snapshot = self.publish(data)
+    def total(self, snapshot: Snapshot) -> Snapshot:
+        """What all workers have measured together, the given one among them."""
+        self.publish(snapshot)
         others = self._store.others()
         several = self.several
         total = Snapshot()
-        total.add(others.ended)
-        for pid, living in [*others.living, (self._pid, snapshot)]:
-            try:
-                total.add(living, attributes={PID: pid} if several else {})
-            except (ValueError, TypeError) as error:
-                _logger.warning("The metrics of worker %s are missing: %s", pid, error)
-        return metrics_data(total, self._resource(data))
+        total.add(others.ended, ended=True)
+        living = [*others.living, (self._pid, snapshot)]
+        # In the same order whichever worker is asked.
+        for pid, each in sorted(living, key=lambda worker: (worker[1].started, worker[0])):
+            total.add(each, attributes={PID: pid} if several else None)
+        return total
 
-    def _resource(self, data: MetricsData) -> Resource:
-        """The service's resource: its instance is the family, whichever worker answers."""
-        own = data.resource_metrics[0].resource if data.resource_metrics else Resource.get_empty()
-        instance = str(uuid5(NAMESPACE_URL, f"fastapi-otel-metrics:{self._family}"))
+    def resource(self, own: Resource) -> Resource:
+        """The service's resource: that of this worker, with the group's instance id."""
+        default = str(uuid5(NAMESPACE_URL, f"fastapi-otel-metrics:{self._group}"))
+        instance = self._store.instance(str(own.attributes.get(SERVICE_INSTANCE_ID, default)))
         return Resource({**own.attributes, SERVICE_INSTANCE_ID: instance}, own.schema_url)

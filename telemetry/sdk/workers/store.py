@@ -1,14 +1,15 @@
-"""The files by which workers know of each other's numbers.
+"""The files through which the workers of a service know of each other.
 
-A folder for each service holds, for each worker, what it has measured (``<worker>.json``) and
-a file that it keeps locked for as long as it lives (``<worker>.alive``: the kernel lets go of
-the lock however the worker ends). ``ended.json`` holds the sum of what ended workers have
-measured, so that there are never more files than workers.
+A folder for each group holds, for each worker, what it has measured (``<worker>.json``) and a
+file that it keeps locked for as long as it lives (``<worker>.alive``). ``ended.json`` holds the
+sum of what ended workers have measured, so that there are never more files than workers.
+``leader`` is locked by the worker that does what only one should do.
 """
 
 import fcntl
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,16 @@ from threading import Lock
 from uuid import uuid4
 
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.workers.family import is_over
-from telemetry.sdk.workers.folder import PrivateFolder, base_folder
-from telemetry.sdk.workers.snapshot import Snapshot
+from telemetry.sdk.snapshot import Snapshot
+from telemetry.sdk.workers.folder import PrivateFolder, base_folder, release
+from telemetry.sdk.workers.group import begins_anew, is_over
 
 _logger = quiet_logger(__name__)
 
 _ENDED = "ended.json"
+_INSTANCE = "instance"
+_LEADER = "leader"
 _SEVERAL = "several"
-_LISTENER = "listener"
 
 
 @dataclass(slots=True)
@@ -37,33 +39,47 @@ class Others:
 
 
 class Store:
-    """One worker's view of its service's folder.
+    """One worker's view of its group's folder.
 
-    Nothing here raises what the file system does: a disk that is full, a folder that was
-    deleted and a file that cannot be read cost a log line and what they held.
+    No error of the file system is raised from here: where the disk is full, the folder was
+    deleted or a file cannot be read, what it held is missing and a log line says so.
 
     Parameters:
-        family: The service's name, see `telemetry.sdk.workers.family`.
-        base: The folder that holds the services' folders; by default one in the system's
-            folder for temporary files that belongs to the user alone.
+        group: The group's name, see `telemetry.sdk.workers.group`.
+        base: The folder that holds the groups' folders; by default one in the system's folder
+            for temporary files that only this user can access.
+
+    Raises:
+        OSError: There is no such folder, or files in it cannot be locked.
     """
 
-    def __init__(self, family: str, base: Path | None = None) -> None:
+    def __init__(self, group: str, base: Path | None = None) -> None:
         self.worker = f"{os.getpid()}-{uuid4().hex[:12]}"
         self._base = base or base_folder()
-        self._folder = PrivateFolder(self._base / family)
+        self._folder = PrivateFolder(self._base / group)
+        self._lock = Lock()
         self._alive: int | None = None
-        self._alive_lock = Lock()
+        self._leads: int | None = None
+        self._written: Snapshot | None = None
+        self._instance: str | None = None
         self._ended = Snapshot()
-        os.register_at_fork(after_in_child=self._forget)
+        self._read: dict[str, tuple[tuple[int, int, int], str, Snapshot]] = {}
+        with self._lock:
+            self._stay_alive()
+        if begins_anew(group) and not any(map(self._is_alive, self._workers())):
+            self._remove([path.name for path in self._folder.path.glob("*.json")])
         self._clean_up()
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Let the other workers know what this one has measured so far. Whether it worked."""
+        """Let the other workers know what this one has measured so far. Whether it worked.
+
+        What has not changed is not written again.
+        """
         try:
-            with self._alive_lock:
-                self._stay_alive()
-            self._write(f"{self.worker}.json", snapshot.to_json())
+            with self._lock:
+                if self._stay_alive() or snapshot != self._written:
+                    self._write(f"{self.worker}.json", snapshot.to_json())
+                    self._written = snapshot
             self._keep_ended()
         except (OSError, ValueError) as error:
             _logger.warning("Other workers cannot see this one's metrics: %s", error)
@@ -77,18 +93,21 @@ class Store:
         try:
             with self._folder.locked(fcntl.LOCK_SH):
                 folded = self._read_ended()
-                others.ended = Snapshot(dict(self._ended.streams))
+                others.ended = self._ended
+                ended: list[Snapshot] = []
                 for name in self._workers():
                     if name == self.worker or name in folded:
                         continue
                     alive = self._is_alive(name)
                     snapshot = self._read_worker(name)
-                    if alive and snapshot is not None:
-                        others.living.append((int(name.split("-")[0]), snapshot))
-                    elif not alive:
+                    if not alive:
                         dead.append(name)
-                        if snapshot is not None:
-                            others.ended = _sum(others.ended, snapshot)
+                    if snapshot is not None and alive:
+                        others.living.append((int(name.split("-")[0]), snapshot))
+                    elif snapshot is not None:
+                        ended.append(snapshot)
+                if ended:
+                    others.ended = _sum_of_ended([self._ended, *ended])
             if dead:
                 self._fold(dead)
         except (OSError, ValueError) as error:
@@ -96,35 +115,53 @@ class Store:
         return others
 
     def several(self) -> bool:
-        """Whether this service has, or has had, more than one worker at a time."""
+        """Whether this group has, or has had, more than one worker at a time."""
         flag = self._folder.path / _SEVERAL
         try:
             if flag.exists():
                 return True
             others = (name for name in self._workers() if name != self.worker)
-            if any(self._is_alive(name) for name in others):
+            if any(map(self._is_alive, others)):
                 os.close(self._folder.open(_SEVERAL, os.O_CREAT | os.O_WRONLY))
                 return True
         except OSError as error:
             _logger.warning("Other workers cannot be seen: %s", error)
         return False
 
-    def become_listener(self) -> None:
-        """Note that it is this worker that serves the metrics on a port for all."""
-        try:
-            with self._alive_lock:
-                self._stay_alive()
-            self._write(_LISTENER, self.worker)
-        except OSError as error:
-            _logger.warning("Other workers cannot see who serves the metrics: %s", error)
+    def leads(self) -> bool:
+        """Whether this worker is the one that does what only one should do.
 
-    def has_listener(self) -> bool:
-        """Whether a living worker serves the metrics on a port for all."""
+        It is where it asks first; when that one has ended, the next one that asks.
+        """
         try:
-            name = self._folder.read(_LISTENER)
-            return name is not None and self._is_alive(name)
-        except (OSError, ValueError):
+            with self._lock:
+                path = self._folder.path / _LEADER
+                if self._leads is not None and not path.exists():
+                    # The folder was deleted, and another worker may have the new one's lock.
+                    release(self._leads)
+                    self._leads = None
+                if self._leads is None:
+                    self._leads = self._folder.try_lock(_LEADER)
+                return self._leads is not None
+        except OSError as error:
+            _logger.warning("It is unknown which worker leads: %s", error)
             return False
+
+    def instance(self, own: str) -> str:
+        """The id of the service's instance, the same for all workers: the first one's.
+
+        Parameters:
+            own: This worker's.
+        """
+        if self._instance is None:
+            self._instance = own
+            try:
+                with self._folder.locked(fcntl.LOCK_EX):
+                    self._instance = self._folder.read(_INSTANCE) or own
+                    self._write(_INSTANCE, self._instance)
+            except (OSError, ValueError) as error:
+                _logger.warning("Other workers may have another service.instance.id: %s", error)
+        return self._instance
 
     def _workers(self) -> list[str]:
         return sorted(path.stem for path in self._folder.path.glob("*.json") if path.name != _ENDED)
@@ -132,13 +169,44 @@ class Store:
     def _write(self, name: str, text: str) -> None:
         self._folder.write(name, text, f".{self.worker}.tmp")
 
+    def _read_snapshot(self, name: str) -> tuple[str, Snapshot] | None:
+        """The first line of a file and the snapshot in the second, read again when it changes."""
+        try:
+            found = (self._folder.path / name).stat()
+        except FileNotFoundError:
+            self._read.pop(name, None)
+            return None
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = self._read.get(name)
+        if known is None or known[0] != version:
+            head, _, text = (self._folder.read(name) or "").rpartition("\n")
+            known = self._read[name] = (version, head, Snapshot.from_json(text))
+        return known[1:]
+
     def _read_worker(self, name: str) -> Snapshot | None:
         try:
-            text = self._folder.read(f"{name}.json")
-            return None if text is None else Snapshot.from_json(text)
+            found = self._read_snapshot(f"{name}.json")
+            return None if found is None else found[1]
         except ValueError as error:
             _logger.warning("The metrics of worker %s are missing: %s", name, error)
             return None
+
+    def _read_ended(self) -> list[str]:
+        """Note what ended workers have measured, and tell which of them it holds already."""
+        try:
+            found = self._read_snapshot(_ENDED)
+            if found is None:
+                return []
+            folded: list[str] = json.loads(found[0])
+            self._ended = found[1]
+            return folded
+        except (ValueError, TypeError) as error:
+            _logger.warning("The metrics of ended workers may be out of date: %s", error)
+            return []
+
+    def _write_ended(self, folded: Iterable[str], ended: Snapshot) -> None:
+        self._write(_ENDED, f"{json.dumps(sorted(folded))}\n{ended.to_json()}")
+        self._ended = ended
 
     def _keep_ended(self) -> None:
         """Know what ended workers have measured, also when the folder is deleted."""
@@ -146,99 +214,71 @@ class Store:
         if self._ended.streams and not (self._folder.path / _ENDED).exists():
             with self._folder.locked(fcntl.LOCK_EX):
                 if not (self._folder.path / _ENDED).exists():
-                    content = {"folded": [], "snapshot": json.loads(self._ended.to_json())}
-                    self._write(_ENDED, json.dumps(content, separators=(",", ":")))
+                    self._write_ended([], self._ended)
 
-    def _read_ended(self) -> list[str]:
-        """Note what ended workers have measured, and tell which of them it holds already."""
-        try:
-            text = self._folder.read(_ENDED)
-            if text is None:
-                return []
-            content = json.loads(text)
-            self._ended = Snapshot.from_json(json.dumps(content["snapshot"]))
-            return list(content["folded"])
-        except (ValueError, KeyError, TypeError) as error:
-            _logger.warning("The metrics of ended workers may be out of date: %s", error)
-            return []
-
-    def _stay_alive(self) -> None:
-        """Hold the file that says so; in a folder that was deleted, hold it anew."""
+    def _stay_alive(self) -> bool:
+        """Hold the file that says so. True where it was not there, as in a deleted folder."""
         path = self._folder.path / f"{self.worker}.alive"
         if self._alive is not None:
-            # Also keeps it from those who clear folders for temporary files of old ones.
+            # The new time keeps it from programs that delete old temporary files.
             with suppress(FileNotFoundError):
                 os.utime(path)
-                return
-            os.close(self._alive)
-            self._alive = None
+                return False
+            release(self._alive)
         self._folder.make()
-        alive = self._folder.open(path.name, os.O_CREAT | os.O_RDWR)
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._alive = alive
+        self._alive = self._folder.try_lock(path.name)
+        return True
 
     def _is_alive(self, name: str) -> bool:
         try:
-            alive = self._folder.open(f"{name}.alive", os.O_RDWR)
+            lock = self._folder.try_lock(f"{name}.alive", fcntl.LOCK_SH, create=False)
         except FileNotFoundError:
             return False
-        try:
-            fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if lock is None:
             return True
-        finally:
-            os.close(alive)
+        release(lock)
         return False
-
-    def _forget(self) -> None:
-        """In a child of this worker: its copy of the lock would outlive the worker."""
-        if self._alive is not None:
-            os.close(self._alive)
-            self._alive = None
 
     def _fold(self, dead: list[str]) -> None:
         with self._folder.locked(fcntl.LOCK_EX):
             folded = set(self._read_ended())
             present = set(self._workers())
-            ended = Snapshot(dict(self._ended.streams))
-            for name in dead:
-                if name in present and name not in folded:
-                    snapshot = self._read_worker(name)
-                    if snapshot is not None:
-                        ended = _sum(ended, snapshot)
-                    folded.add(name)
-            # Whoever is killed between the next two steps has folded them all the same.
-            content = {"folded": sorted(folded & present), "snapshot": json.loads(ended.to_json())}
-            self._write(_ENDED, json.dumps(content, separators=(",", ":")))
-            self._ended = ended
+            new = [name for name in dead if name in present and name not in folded]
+            found = [snapshot for name in new if (snapshot := self._read_worker(name))]
+            folded |= set(new)
+            # A worker that is killed between the next two steps has folded them all the same.
+            self._write_ended(folded & present, _sum_of_ended([self._ended, *found]))
             for name in folded & present:
-                for path in (f"{name}.json", f"{name}.alive", f".{name}.tmp"):
-                    (self._folder.path / path).unlink(missing_ok=True)
+                self._remove([f"{name}.json", f"{name}.alive", f".{name}.tmp"])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._read.pop(name, None)
+            (self._folder.path / name).unlink(missing_ok=True)
 
     def _clean_up(self) -> None:
-        """Remove what services that are no more have left behind."""
+        """Remove what groups that have ended have left behind."""
         try:
             for folder in self._base.iterdir():
                 if folder != self._folder.path and folder.is_dir() and self._is_left(folder):
                     rmtree(folder, ignore_errors=True)
         except (OSError, ValueError) as error:
-            _logger.warning("What earlier runs left behind stays: %s", error)
+            _logger.warning("Files of earlier runs are not removed: %s", error)
 
-    def _is_left(self, folder: Path) -> bool:
-        if not is_over(folder.name):
+    def _is_left(self, path: Path) -> bool:
+        if not is_over(path.name):
             return False
-        for path in folder.glob("*.alive"):
-            with open(path, "rb") as alive:
-                try:
-                    fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return False
+        folder = PrivateFolder(path)
+        for each in path.glob("*.alive"):
+            lock = folder.try_lock(each.name, fcntl.LOCK_SH, create=False)
+            if lock is None:
+                return False
+            release(lock)
         return True
 
 
-def _sum(one: Snapshot, other: Snapshot) -> Snapshot:
-    """The sum but for gauges, which are of the living."""
-    result = Snapshot()
-    result.add(one, gauges=False)
-    result.add(other, gauges=False)
-    return result
+def _sum_of_ended(snapshots: Iterable[Snapshot]) -> Snapshot:
+    total = Snapshot()
+    for snapshot in sorted(snapshots, key=lambda each: each.started):
+        total.add(snapshot, ended=True)
+    return total

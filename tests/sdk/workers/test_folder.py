@@ -32,7 +32,7 @@ def test_where_every_name_is_taken_it_says_so(
     name = f"fastapi-otel-metrics-{os.getuid()}"
     for suffix in ("", *(f"-{number}" for number in range(1, 10))):
         (tmp_path / f"{name}{suffix}").write_text("")
-    with pytest.raises(PermissionError, match="every name"):
+    with pytest.raises(PermissionError, match="all names"):
         base_folder()
 
 
@@ -60,7 +60,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 def test_who_is_kept_out_for_too_long_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(module, "_LOCK_TIMEOUT", 0.05)
     folder = PrivateFolder(tmp_path / "own")
     tmp_path.chmod(0o700)
     folder.make()

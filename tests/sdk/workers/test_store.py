@@ -1,5 +1,6 @@
 """The folder that workers share: who may look in, and what becomes of it when things go wrong."""
 
+import fcntl
 import multiprocessing
 import os
 import stat
@@ -9,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from telemetry.sdk.snapshot import COUNTER, GAUGE, Number, Snapshot, Stream
 from telemetry.sdk.workers import folder as folder_module
 from telemetry.sdk.workers import store as module
-from telemetry.sdk.workers.snapshot import COUNTER, GAUGE, Snapshot, Stream
 from telemetry.sdk.workers.store import Others, Store
 from tests.support.processes import ROOT
 
-JOBS = Stream("scope", "", "", "jobs", "", "", COUNTER, ())
-LEVEL = Stream("scope", "", "", "level", "", "", GAUGE, ())
-FAMILY = "0-1-1"
+GROUP = "0-1-1"
 
 
 @pytest.fixture
@@ -28,7 +27,11 @@ def base(tmp_path: Path) -> Path:
 
 
 def snapshot(jobs: int) -> Snapshot:
-    return Snapshot({JOBS: {"{}": jobs}, LEVEL: {"{}": 1}})
+    streams = [
+        Stream("scope", "", "", name, "", "", kind, (), 0, {"{}": Number(value, 0)})
+        for name, kind, value in [("jobs", COUNTER, jobs), ("level", GAUGE, 1)]
+    ]
+    return Snapshot(0, {stream.identity: stream for stream in streams})
 
 
 def jobs(others: Others) -> float:
@@ -36,18 +39,24 @@ def jobs(others: Others) -> float:
     total.add(others.ended)
     for _, living in others.living:
         total.add(living)
-    value = total.streams.get(JOBS, {}).get("{}", 0)
-    assert isinstance(value, int | float)
-    return value
+    stream = total.streams.get(("scope", "jobs", 0))
+    if stream is None:
+        return 0
+    point = stream.points["{}"]
+    assert isinstance(point, Number)
+    return point.value
 
 
 def end(store: Store) -> None:
     """What the kernel does when the process of a worker ends."""
-    store._forget()
+    assert store._alive is not None
+    folder_module.release(store._alive)
+    if store._leads is not None:
+        folder_module.release(store._leads)
 
 
 def test_a_worker_sees_the_others_and_not_itself(base: Path) -> None:
-    one, two, three = (Store(FAMILY, base) for _ in range(3))
+    one, two, three = (Store(GROUP, base) for _ in range(3))
     for store, count in ((one, 1), (two, 2), (three, 4)):
         assert store.publish(snapshot(count))
     assert jobs(one.others()) == 6
@@ -56,7 +65,7 @@ def test_a_worker_sees_the_others_and_not_itself(base: Path) -> None:
 
 
 def test_services_do_not_see_each_other(base: Path) -> None:
-    one, other = Store(FAMILY, base), Store("0-2-1", base)
+    one, other = Store(GROUP, base), Store("0-2-1", base)
     one.publish(snapshot(1))
     other.publish(snapshot(2))
     assert jobs(one.others()) == jobs(other.others()) == 0
@@ -64,7 +73,7 @@ def test_services_do_not_see_each_other(base: Path) -> None:
 
 
 def test_a_worker_that_ended_leaves_its_counts_and_takes_its_gauges(base: Path) -> None:
-    one, two = Store(FAMILY, base), Store(FAMILY, base)
+    one, two = Store(GROUP, base), Store(GROUP, base)
     one.publish(snapshot(1))
     two.publish(snapshot(2))
     end(two)
@@ -72,27 +81,27 @@ def test_a_worker_that_ended_leaves_its_counts_and_takes_its_gauges(base: Path) 
         others = one.others()
         assert jobs(others) == 2
         assert others.living == []
-        assert LEVEL not in others.ended.streams
+        assert ("scope", "level", 0) not in others.ended.streams
 
 
 def test_a_thousand_ended_workers_are_as_few_files_as_ten(base: Path) -> None:
-    one = Store(FAMILY, base)
+    one = Store(GROUP, base)
     one.publish(snapshot(0))
     files = []
     for number in range(1000):
-        worker = Store(FAMILY, base)
+        worker = Store(GROUP, base)
         worker.publish(snapshot(1))
         end(worker)
         assert jobs(one.others()) == number + 1
-        files.append(len(list((base / FAMILY).iterdir())))
+        files.append(len(list((base / GROUP).iterdir())))
     assert files[-1] == files[10] <= 5
-    assert (base / FAMILY / "ended.json").stat().st_size < 1000
+    assert (base / GROUP / "ended.json").stat().st_size < 1000
 
 
 def test_whoever_is_killed_while_it_folds_counts_nobody_twice(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Store(FAMILY, base), Store(FAMILY, base)
+    one, two = Store(GROUP, base), Store(GROUP, base)
     one.publish(snapshot(1))
     two.publish(snapshot(2))
     end(two)
@@ -105,18 +114,18 @@ def test_whoever_is_killed_while_it_folds_counts_nobody_twice(
         with pytest.raises(KeyboardInterrupt):
             one.others()
     assert jobs(one.others()) == 2
-    assert jobs(Store(FAMILY, base).others()) == 3
+    assert jobs(Store(GROUP, base).others()) == 3
 
 
 def fold(base: Path, rounds: int) -> None:
-    store = Store(FAMILY, base)
+    store = Store(GROUP, base)
     for _ in range(rounds):
         store.others()
 
 
 def test_many_that_fold_at_once_count_everybody_once(base: Path) -> None:
     """The sum is looked at all along: it never goes back and ends exact."""
-    one = Store(FAMILY, base)
+    one = Store(GROUP, base)
     one.publish(snapshot(0))
     folders = [
         multiprocessing.get_context("spawn").Process(target=fold, args=(base, 200))
@@ -126,7 +135,7 @@ def test_many_that_fold_at_once_count_everybody_once(base: Path) -> None:
         process.start()
     seen = [0.0]
     for _ in range(100):
-        worker = Store(FAMILY, base)
+        worker = Store(GROUP, base)
         worker.publish(snapshot(1))
         end(worker)
         seen.append(jobs(one.others()))
@@ -138,10 +147,10 @@ def test_many_that_fold_at_once_count_everybody_once(base: Path) -> None:
 
 
 def test_several_is_seen_and_stays(base: Path) -> None:
-    one = Store(FAMILY, base)
+    one = Store(GROUP, base)
     one.publish(snapshot(1))
     assert not one.several()
-    two = Store(FAMILY, base)
+    two = Store(GROUP, base)
     two.publish(snapshot(1))
     assert one.several()
     assert two.several()
@@ -151,20 +160,20 @@ def test_several_is_seen_and_stays(base: Path) -> None:
 
 
 def test_a_worker_that_replaces_the_one_before_it_is_not_several(base: Path) -> None:
-    one = Store(FAMILY, base)
+    one = Store(GROUP, base)
     one.publish(snapshot(1))
     end(one)
-    two = Store(FAMILY, base)
+    two = Store(GROUP, base)
     two.publish(snapshot(1))
     assert not two.several()
     assert jobs(two.others()) == 1
 
 
 def test_folders_and_files_are_the_users_alone(base: Path) -> None:
-    store = Store(FAMILY, base)
+    store = Store(GROUP, base)
     store.publish(snapshot(1))
     store.others()
-    folder = base / FAMILY
+    folder = base / GROUP
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
@@ -172,9 +181,9 @@ def test_folders_and_files_are_the_users_alone(base: Path) -> None:
 def test_a_planted_link_inside_is_not_followed(base: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    store = Store(FAMILY, base)
+    store = Store(GROUP, base)
     store.publish(snapshot(1))
-    (base / FAMILY / f".{store.worker}.tmp").symlink_to(victim)
+    (base / GROUP / f".{store.worker}.tmp").symlink_to(victim)
     assert not store.publish(snapshot(2))
     assert victim.read_text() == "precious"
 
@@ -183,26 +192,26 @@ def test_a_planted_link_inside_is_not_followed(base: Path, tmp_path: Path) -> No
 def test_a_file_that_cannot_be_read_costs_only_itself(
     base: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one, two, three = (Store(FAMILY, base) for _ in range(3))
+    one, two, three = (Store(GROUP, base) for _ in range(3))
     for store in (one, two, three):
         store.publish(snapshot(1))
-    (base / FAMILY / f"{two.worker}.json").write_bytes(content)
+    (base / GROUP / f"{two.worker}.json").write_bytes(content)
     assert jobs(one.others()) == 1
     assert len(caplog.records) <= 1
 
 
 def test_ended_workers_whose_file_is_spoiled_are_remembered(base: Path) -> None:
-    one, two = Store(FAMILY, base), Store(FAMILY, base)
+    one, two = Store(GROUP, base), Store(GROUP, base)
     one.publish(snapshot(1))
     two.publish(snapshot(2))
     end(two)
     assert jobs(one.others()) == 2
-    (base / FAMILY / "ended.json").write_text('{"folded')
+    (base / GROUP / "ended.json").write_text('{"folded')
     assert jobs(one.others()) == 2
 
 
 def test_a_folder_that_was_deleted_is_made_again(base: Path) -> None:
-    one, two = Store(FAMILY, base), Store(FAMILY, base)
+    one, two = Store(GROUP, base), Store(GROUP, base)
     for store in (one, two):
         store.publish(snapshot(1))
     subprocess.run(["rm", "-r", base], check=True)
@@ -213,7 +222,7 @@ def test_a_folder_that_was_deleted_is_made_again(base: Path) -> None:
 
 
 def test_ended_workers_are_remembered_by_who_never_showed_them(base: Path) -> None:
-    one, two, three = (Store(FAMILY, base) for _ in range(3))
+    one, two, three = (Store(GROUP, base) for _ in range(3))
     for store in (one, two, three):
         store.publish(snapshot(1))
     end(three)
@@ -229,9 +238,9 @@ def test_ended_workers_are_remembered_by_who_never_showed_them(base: Path) -> No
 FULL = """
 import resource, sys
 from pathlib import Path
-from tests.sdk.workers.test_store import FAMILY, Store, jobs, snapshot
+from tests.sdk.workers.test_store import GROUP, Store, jobs, snapshot
 base = Path(sys.argv[1])
-one = Store(FAMILY, base)
+one = Store(GROUP, base)
 assert one.publish(snapshot(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 assert not one.publish(snapshot(2))
@@ -240,7 +249,7 @@ assert jobs(one.others()) == 7
 
 
 def test_a_disk_that_is_full_costs_a_log_line(base: Path) -> None:
-    other = Store(FAMILY, base)
+    other = Store(GROUP, base)
     other.publish(snapshot(7))
     result = subprocess.run(
         [sys.executable, "-c", FULL, str(base)],
@@ -255,8 +264,8 @@ def test_a_disk_that_is_full_costs_a_log_line(base: Path) -> None:
 
 
 def test_what_is_too_large_is_not_written(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "MOST_BYTES", 50)
-    assert not Store(FAMILY, base).publish(snapshot(1))
+    monkeypatch.setattr(folder_module, "MAX_BYTES", 50)
+    assert not Store(GROUP, base).publish(snapshot(1))
 
 
 def test_what_ended_services_left_behind_is_removed(
@@ -268,13 +277,13 @@ def test_what_ended_services_left_behind_is_removed(
         store.publish(snapshot(1))
     end(over)
     end(other)
-    Store(FAMILY, base)
+    Store(GROUP, base)
     # The orphaned one's parent has ended, but it is still at work.
-    assert {path.name for path in base.iterdir()} == {"0-3-1", "0-4-1"}
+    assert {path.name for path in base.iterdir()} == {GROUP, "0-3-1", "0-4-1"}
 
 
 def test_a_child_of_a_worker_does_not_keep_it_alive(base: Path) -> None:
-    one, two = Store(FAMILY, base), Store(FAMILY, base)
+    one, two = Store(GROUP, base), Store(GROUP, base)
     one.publish(snapshot(1))
     two.publish(snapshot(2))
     ready, over = os.pipe(), os.pipe()
@@ -290,3 +299,70 @@ def test_a_child_of_a_worker_does_not_keep_it_alive(base: Path) -> None:
     finally:
         os.write(over[1], b"x")
         os.waitpid(child, 0)
+
+
+def test_a_child_that_is_forked_while_a_lock_is_held_does_not_keep_it(base: Path) -> None:
+    one, two = Store(GROUP, base), Store(GROUP, base)
+    ready, over = os.pipe(), os.pipe()
+    with one._folder.locked(fcntl.LOCK_EX):
+        assert one.leads()
+        child = os.fork()
+        if child == 0:
+            os.write(ready[1], b"x")
+            os.read(over[0], 1)
+            os._exit(0)
+        os.read(ready[0], 1)
+    try:
+        assert two.publish(snapshot(1))
+        end(one)
+        assert two.leads()
+        assert jobs(two.others()) == 0
+    finally:
+        os.write(over[1], b"x")
+        os.waitpid(child, 0)
+
+
+def test_one_worker_leads_and_when_it_has_ended_another_one(base: Path) -> None:
+    one, two = Store(GROUP, base), Store(GROUP, base)
+    assert [one.leads(), two.leads(), one.leads()] == [True, False, True]
+    end(one)
+    assert two.leads()
+
+
+def test_a_group_that_was_named_begins_anew_when_its_last_worker_has_ended(base: Path) -> None:
+    one, two = Store("named-shop", base), Store("named-shop", base)
+    for store in (one, two):
+        store.publish(snapshot(1))
+    end(one)
+    assert jobs(Store("named-shop", base).others()) == 2
+    end(two)
+    assert jobs(Store("named-shop", base).others()) == 0
+
+
+def test_all_workers_have_the_instance_id_of_the_first(base: Path) -> None:
+    one, two = Store(GROUP, base), Store(GROUP, base)
+    assert [one.instance("first"), two.instance("second")] == ["first", "first"]
+
+
+def test_what_has_not_changed_is_not_written_again(base: Path) -> None:
+    store = Store(GROUP, base)
+    path = base / GROUP / f"{store.worker}.json"
+    written = set()
+    for count in (1, 1, 2, 2):
+        store.publish(snapshot(count))
+        written.add(path.stat().st_ino)
+    assert len(written) == 2
+
+
+def test_older_code_that_ends_later_does_not_replace_the_newer_definition(base: Path) -> None:
+    old, new, other = (Store(GROUP, base) for _ in range(3))
+    before, after = snapshot(1), snapshot(1)
+    before.started, after.started = 1, 2
+    after.streams["scope", "jobs", 0].description = "newer"
+    old.publish(before)
+    new.publish(after)
+    for store in (new, old):
+        end(store)
+        ended = other.others().ended
+    assert ended.streams["scope", "jobs", 0].description == "newer"
+    assert jobs(other.others()) == 2

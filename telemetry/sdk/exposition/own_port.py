@@ -1,18 +1,21 @@
 """The metrics on a port of their own, away from the application's."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
+from socketserver import TCPServer
 from threading import Thread
 
-from telemetry.sdk.exposition import PATIENCE, Exposition, form_for
+from telemetry.sdk.exposition.negotiation import format_for
+from telemetry.sdk.exposition.page import Page, reason
 
 
 class MetricsServer(ThreadingHTTPServer):
     """Serves ``/metrics`` (GET and HEAD) and nothing else, in threads of its own.
 
     Parameters:
-        exposition: What is shown.
+        page: What is served.
         host: The address to listen on.
         port: The port to listen on.
 
@@ -22,19 +25,24 @@ class MetricsServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, exposition: Exposition, host: str, port: int) -> None:
-        self.exposition = exposition
+    def __init__(self, page: Page, host: str, port: int) -> None:
+        self.page = page
         if ":" in host:
             self.address_family = AF_INET6
         super().__init__((host, port), _Handler)
         Thread(target=self.serve_forever, name="metrics server", daemon=True).start()
+
+    def server_bind(self) -> None:
+        """Bind without asking the resolver for the address's name, which can take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: MetricsServer
     server_version = "metrics"
     sys_version = ""
-    # For a client that sends nothing; a scrape's own text takes as long as it takes.
+    # For a client that connects and sends nothing.
     timeout = 30
 
     def do_GET(self) -> None:
@@ -47,21 +55,25 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.split("?")[0] != "/metrics":
             self.send_error(HTTPStatus.NOT_FOUND, "Only /metrics is served here")
             return
-        form = form_for(
+        form = format_for(
             ",".join(self.headers.get_all("Accept") or ()),
             ",".join(self.headers.get_all("Accept-Encoding") or ()),
         )
-        try:
-            text = self.server.exposition.write(form).result(PATIENCE)
-        except Exception as fault:
-            text = self.server.exposition.before(form, fault)
-        self.send_response(HTTPStatus.OK)
-        for name, value in text.headers.items():
+        writing = self.server.page.get(form)
+        content: bytes | BaseException | None = None
+        with suppress(TimeoutError):
+            content = writing.content.result(writing.remaining)
+        status, headers = HTTPStatus.OK, form.headers
+        if not isinstance(content, bytes):
+            status, headers = HTTPStatus.SERVICE_UNAVAILABLE, {"content-type": "text/plain"}
+            content = reason(writing).encode()
+        self.send_response(status)
+        for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("content-length", str(len(text.content)))
+        self.send_header("content-length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(text.content)
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Scrapes are not worth a line each."""
+        """Scrapes are not logged."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
-from telemetry.sdk.configuration import configure
+from telemetry.sdk.setup.environment import configure
 
 
 class Distro(BaseDistro):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The SDK, set up as the environment says."""
+"""From ``OTEL_*`` variables or a configuration file to the global providers."""
 
 import logging
 import os
@@ -27,17 +27,18 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 
+from telemetry.compatibility import metric_readers
 from telemetry.quiet import quieten
-from telemetry.sdk import exporters
-from telemetry.sdk.reader import EndpointReader, claim_reader
-from telemetry.sdk.shutdown import owned
+from telemetry.sdk.exposition.reader import EndpointReader, set_reader
+from telemetry.sdk.setup import exporters
+from telemetry.sdk.shutdown import own_shutdown
 
 _logger = logging.getLogger(__name__)
 
 # The labels of the request metrics are bounded by the routes, the known methods and the
 # status codes. The SDK's own limit, 2,000 series of an instrument, is for labels that are
-# not: visitors would reach it with eleven methods on each of 182 routes.
-_MOST_SERIES = 50_000
+# not bounded: clients would reach it with eleven methods on each of 182 routes.
+_MAX_SERIES = 50_000
 
 
 def disabled() -> bool:
@@ -49,7 +50,7 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
     """Set the global providers, by ``OTEL_CONFIG_FILE`` or by the ``OTEL_*_EXPORTER`` variables.
 
     Metrics go to ``/metrics`` unless something else is asked for; traces and logs go nowhere
-    unless it is. What cannot be set up costs a log line each, never an exception.
+    unless it is. What cannot be set up is logged in one line each and never raised.
 
     Parameters:
         resource_attributes: Attributes of the resource beside those of the environment.
@@ -88,19 +89,21 @@ def _configure_from_file(path: str) -> None:
         )
     finally:
         loader.setLevel(level)
-    claim_reader(metrics.get_meter_provider())
-    for provider in (metrics.get_meter_provider(), trace.get_tracer_provider()):
-        owned(provider)
     from opentelemetry._logs import get_logger_provider
 
-    owned(get_logger_provider())
+    provider = metrics.get_meter_provider()
+    readers = metric_readers(provider)
+    set_reader(provider, next((one for one in readers if isinstance(one, EndpointReader)), None))
+    for each in (provider, trace.get_tracer_provider(), get_logger_provider()):
+        own_shutdown(each)
 
 
 def _configure_metrics(resource: Resource) -> None:
-    readers: list[MetricReader] = []
-    if exporters.PROMETHEUS in exporters.names(exporters.METRICS):
-        readers += _endpoint_reader()
-    for name, exporter in exporters.made(exporters.METRICS):
+    endpoint = None
+    if exporters.PROMETHEUS in exporters.exporter_names(exporters.METRICS):
+        endpoint = _endpoint_reader()
+    readers: list[MetricReader] = [] if endpoint is None else [endpoint]
+    for name, exporter in exporters.create_exporters(exporters.METRICS):
         try:
             readers.append(
                 exporter
@@ -112,24 +115,23 @@ def _configure_metrics(resource: Resource) -> None:
                 "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
             )
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
-    # Looking for examples costs each measurement a little, and the Prometheus reader, unlike
-    # the others, does not show them.
-    examples = _examples() if pushed else AlwaysOffExemplarFilter()
+    # Looking for exemplars costs each measurement a little.
+    exemplars = _exemplar_filter() if pushed else AlwaysOffExemplarFilter()
     views = [
         _view(ObservableCounter, None),
         # The same holds for the least and the greatest duration.
         _view(Histogram, ExplicitBucketHistogramAggregation(record_min_max=pushed)),
     ]
     provider = MeterProvider(
-        metric_readers=readers, resource=resource, exemplar_filter=examples, views=views
+        metric_readers=readers, resource=resource, exemplar_filter=exemplars, views=views
     )
     metrics.set_meter_provider(provider)
-    claim_reader(provider)
+    set_reader(provider, endpoint)
     if pushed:
-        owned(provider)
+        own_shutdown(provider)
 
 
-def _examples() -> ExemplarFilter | None:
+def _exemplar_filter() -> ExemplarFilter | None:
     """None where the SDK can read what the environment says of it."""
     valid = ("always_on", "always_off", "trace_based")
     chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, valid[-1])
@@ -149,49 +151,49 @@ def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
         instrument_type=kind,
         meter_name="telemetry.instrumentation",
         aggregation=aggregation,
-        aggregation_cardinality_limit=_MOST_SERIES,
+        aggregation_cardinality_limit=_MAX_SERIES,
     )
 
 
-def _endpoint_reader() -> list[MetricReader]:
+def _endpoint_reader() -> EndpointReader | None:
     port = os.environ.get(OTEL_EXPORTER_PROMETHEUS_PORT, "").strip()
     if not port:
-        return [EndpointReader()]
+        return EndpointReader()
     if not port.isdecimal() or not 0 < int(port) < 65536:
         _logger.error(
             "%s=%s: not a port; valid are 1 to 65535. The metrics are not served.",
             OTEL_EXPORTER_PROMETHEUS_PORT,
             port,
         )
-        return []
-    return [EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))]
+        return None
+    return EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))
 
 
 def _configure_traces(resource: Resource) -> None:
-    made = list(exporters.made(exporters.TRACES))
-    if not made:
-        # Without a provider nobody makes spans, which would cost each request its time.
+    created = list(exporters.create_exporters(exporters.TRACES))
+    if not created:
+        # Without a provider no spans are made, which would take each request some time.
         return
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider(resource=resource)
-    for _, exporter in made:
+    for _, exporter in created:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    owned(provider)
+    own_shutdown(provider)
 
 
 def _configure_logs(resource: Resource) -> None:
-    made = list(exporters.made(exporters.LOGS))
-    if not made:
+    created = list(exporters.create_exporters(exporters.LOGS))
+    if not created:
         return
     from opentelemetry._logs import set_logger_provider
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
     provider = LoggerProvider(resource=resource)
-    for _, exporter in made:
+    for _, exporter in created:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     set_logger_provider(provider)
-    owned(provider)
+    own_shutdown(provider)

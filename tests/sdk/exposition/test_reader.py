@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY
 
-from telemetry.sdk.reader import reader_of
+from telemetry.sdk.exposition.reader import reader_of
 from tests.support.applications import Measured
 from tests.support.series import label_names, values
 

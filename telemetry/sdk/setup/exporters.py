@@ -1,4 +1,4 @@
-"""From the names in ``OTEL_METRICS_EXPORTER`` and its like to exporters that work."""
+"""From the names in ``OTEL_METRICS_EXPORTER``, ``OTEL_TRACES_EXPORTER`` and so on to exporters."""
 
 import logging
 import os
@@ -66,28 +66,28 @@ class ConfigurationError(Exception):
     """What is wrong with a setting and what would be right, in one line."""
 
 
-def names(signal: Signal) -> list[str]:
+def exporter_names(signal: Signal) -> list[str]:
     """The exporters that are asked for, each once, without ``none``."""
     listed = os.environ.get(signal.variable, "").strip() or signal.default
     chosen = dict.fromkeys(name.strip().lower() for name in listed.split(","))
     return [name for name in chosen if name not in ("", "none")]
 
 
-def made(signal: Signal) -> Iterator[tuple[str, Any]]:
-    """The exporters of a signal by their names, but for ``prometheus``.
+def create_exporters(signal: Signal) -> Iterator[tuple[str, Any]]:
+    """The exporters of a signal with their names, all but ``prometheus``.
 
-    One that cannot be made costs a log line; the others are made all the same.
+    One that cannot be created is logged in one line; the others are created all the same.
     """
-    for name in names(signal):
+    for name in exporter_names(signal):
         if signal is METRICS and name == PROMETHEUS:
             continue
         try:
-            yield name, _make(signal, name)
+            yield name, _create(signal, name)
         except ConfigurationError as problem:
             _logger.error("%s=%s: %s", signal.variable, name, problem)
 
 
-def _make(signal: Signal, name: str) -> Any:
+def _create(signal: Signal, name: str) -> Any:
     registered = _protocol(signal) if name == "otlp" else name
     found = next(iter(entry_points(group=signal.group, name=registered)), None)
     if found is None:

@@ -4,17 +4,18 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
-from telemetry.sdk.workers import family as module
-from telemetry.sdk.workers.family import family, is_over, started
+from telemetry.sdk.workers import group as module
+from telemetry.sdk.workers.group import WORKER_GROUP, is_over, started, worker_group
 
 SPAWN = """
 import multiprocessing, sys
-from telemetry.sdk.workers.family import family
+from telemetry.sdk.workers.group import worker_group
 
 def show():
-    print(family())
+    print(worker_group())
 
 if __name__ == "__main__":
     process = multiprocessing.get_context("spawn").Process(target=show)
@@ -24,7 +25,7 @@ if __name__ == "__main__":
 
 
 def test_a_process_that_nobody_started_as_a_worker_is_none() -> None:
-    assert family() is None
+    assert worker_group() is None
 
 
 def test_a_process_that_a_program_starts_for_itself_is_none(tmp_path: object) -> None:
@@ -37,8 +38,8 @@ def test_a_process_that_a_program_starts_for_itself_is_none(tmp_path: object) ->
 
 IMPORTS = """
 import gunicorn.arbiter
-from telemetry.sdk.workers.family import family
-print(family())
+from telemetry.sdk.workers.group import worker_group
+print(worker_group())
 """
 
 
@@ -48,24 +49,18 @@ def test_an_application_that_only_imports_gunicorn_is_none() -> None:
     assert (result.stdout, result.stderr) == ("None\n", "")
 
 
-def test_uvicorn_starts_its_workers_with_the_function_that_we_look_for() -> None:
-    from uvicorn import _subprocess
-
-    assert (_subprocess.__name__, _subprocess.subprocess_started.__name__) == module._UVICORN
-
-
 def test_the_name_is_the_parents_and_the_same_for_all_its_children(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_is_gunicorns", lambda: True)
-    name = family()
+    monkeypatch.setattr(module, "started_as_worker", lambda: True)
+    name = worker_group()
     assert name is not None
-    assert name == family()
+    assert name == worker_group()
     assert str(os.getppid()) in name
     assert not is_over(name)
 
 
-def test_a_family_is_over_when_its_parent_has_ended_or_its_number_was_given_away() -> None:
+def test_a_group_is_over_when_its_parent_has_ended_or_its_number_was_given_away() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     name = f"{module._namespace()}-{process.pid}-{started(process.pid)}"
     assert not is_over(name)
@@ -76,3 +71,34 @@ def test_a_family_is_over_when_its_parent_has_ended_or_its_number_was_given_away
 
 def test_of_another_container_nothing_is_known() -> None:
     assert not is_over(f"{module._namespace() + 1}-1-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("shop", "named-shop"), (" shop ", "named-shop"), ("a/../b", None), ("x" * 100, None)],
+)
+def test_a_name_that_is_given_holds(
+    given: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKER_GROUP, given)
+    shown = worker_group()
+    assert shown is not None
+    assert name in (None, shown)
+    assert "/" not in shown
+    assert len(shown) < 100
+    assert is_over(shown)
+    monkeypatch.setenv(WORKER_GROUP, given + "x")
+    assert worker_group() != shown
+
+
+def test_a_parent_that_cannot_be_seen_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hidden(pid: int) -> int:
+        raise psutil.AccessDenied(pid)
+
+    monkeypatch.setattr(module, "started_as_worker", lambda: True)
+    monkeypatch.setattr(module, "started", hidden)
+    assert worker_group() is None
+    assert "Each worker shows its own metrics only" in caplog.text
+    assert f"Set {WORKER_GROUP}" in caplog.text

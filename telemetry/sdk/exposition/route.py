@@ -1,41 +1,45 @@
 """Putting /metrics among an application's routes."""
 
 import logging
+from collections.abc import Callable
 
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Host, Match, Route
-from starlette.types import ASGIApp, Scope
+from starlette.types import Scope
+
+from telemetry.sdk.exposition.endpoint import MetricsEndpoint
+from telemetry.sdk.exposition.page import Page
 
 _logger = logging.getLogger(__name__)
 
 METRICS_PATH = "/metrics"
 
 
-def serve_metrics(app: FastAPI, endpoint: ASGIApp) -> None:
+def serve_metrics(app: FastAPI, page: Page, has: Callable[[str], bool]) -> None:
     """Add the route ``/metrics`` (GET and HEAD, not in the OpenAPI schema), last if it can be.
 
     A route that takes any path (``/{path:path}``) or a whole host does not hide it: it is put
-    before that one.
+    before that one. A route ``/metrics`` of the application's own stays, and a warning says so.
 
     Parameters:
         app: The application, with its routes.
-        endpoint: The ASGI application that answers.
+        page: What is served.
+        has: Tells whether there is a route or a mount of exactly this path.
     """
+    if has(METRICS_PATH):
+        _logger.warning(
+            "The application has a route %s of its own, which stays: telemetry's metrics are "
+            "not shown there. Remove or rename that route to have them.",
+            METRICS_PATH,
+        )
+        return
     routes = app.router.routes
     position = next(
         (i for i, route in enumerate(routes) if _hides_metrics(app, route)), len(routes)
     )
+    endpoint = MetricsEndpoint(page)
     route = Route(METRICS_PATH, endpoint, methods=["GET"], include_in_schema=False)
     routes.insert(position, route)
-
-
-def keep_own_metrics() -> None:
-    """Say that an application's own ``/metrics`` stays."""
-    _logger.warning(
-        "The application has a route %s of its own, which stays: telemetry's metrics are "
-        "not shown there. Remove or rename that route to have them.",
-        METRICS_PATH,
-    )
 
 
 def _hides_metrics(app: FastAPI, route: BaseRoute) -> bool:

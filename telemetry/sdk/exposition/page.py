@@ -1,0 +1,133 @@
+"""The page that scrapes get, written at most once at a time."""
+
+import gzip
+import os
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Lock, Thread
+from typing import NamedTuple
+
+from prometheus_client import Metric
+
+from telemetry.quiet import quiet_logger
+from telemetry.sdk.exposition.negotiation import Format
+
+_logger = quiet_logger(__name__)
+
+TIMEOUT = 5.0
+"""Seconds that a scrape waits for its page."""
+
+_COOLDOWN = 4
+_MAX_COOLDOWN = 0.5
+
+
+class Writing(NamedTuple):
+    """A page that is being written, and until when it is waited for (`time.monotonic`).
+
+    `content` is the page, or what writing it has raised.
+    """
+
+    content: Future[bytes | BaseException]
+    deadline: float
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+class Page:
+    """Has the page written, in a thread of its own, since the callbacks of users may block.
+
+    What the process tells of itself is asked for in the thread that asks for the page. It takes
+    a tenth of a millisecond, in which a thread beside a busy event loop would have to wait for
+    the interpreter dozens of times, once for each file in ``/proc``.
+
+    Scrapes that ask while a page of the same format is being written share it. After each page
+    comes a cooldown of four times as long as it took, half a second at most, so that a flood of
+    scrapes leaves the processor to the application; scrapes that ask meanwhile share the next.
+
+    Parameters:
+        write: Makes the page, in OpenMetrics if its first argument is true, from what `prepare`
+            has returned. One thread calls it at a time.
+        prepare: Called in the thread that asks.
+    """
+
+    def __init__(
+        self, write: Callable[[bool, list[Metric]], bytes], prepare: Callable[[], list[Metric]]
+    ) -> None:
+        self._write = write
+        self._prepare = prepare
+        self._writing: dict[Format, Writing] = {}
+        self._not_before = 0.0
+        self._forked()
+        if hasattr(os, "register_at_fork"):
+            forked = weakref.WeakMethod(self._forked)
+            os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
+
+    def get(self, form: Format) -> Writing:
+        """The page in a format: the one that is being written or, where none is, a new one.
+
+        Parameters:
+            form: The format.
+        """
+        with self._lock:
+            writing = self._writing.get(form)
+            if writing is not None:
+                return writing
+            writing = self._writing[form] = Writing(Future(), time.monotonic() + TIMEOUT)
+        try:
+            # Not from a pool: a pool's threads are waited for when the process ends, and a
+            # callback that hangs would keep it from ending.
+            arguments = (form, self._prepare())
+            Thread(target=self._run, args=arguments, name="metrics", daemon=True).start()
+        except Exception as error:
+            self._done(form, error)
+        return writing
+
+    def _run(self, form: Format, prepared: list[Metric]) -> None:
+        try:
+            self._done(form, self._page(form, prepared))
+        except BaseException as error:
+            # A SystemExit, too, is meant to end this thread and not the one that waits.
+            self._done(form, error)
+
+    def _page(self, form: Format, prepared: list[Metric]) -> bytes:
+        with self._turn:
+            time.sleep(max(0.0, self._not_before - time.monotonic()))
+            began = time.monotonic()
+            try:
+                page = self._write(form.openmetrics, prepared)
+                return gzip.compress(page, compresslevel=1) if form.compressed else page
+            finally:
+                ended = time.monotonic()
+                self._not_before = ended + min(_COOLDOWN * (ended - began), _MAX_COOLDOWN)
+
+    def _done(self, form: Format, content: bytes | BaseException) -> None:
+        with self._lock:
+            writing = self._writing.pop(form)
+        writing.content.set_result(content)
+
+    def _forked(self) -> None:
+        """A lock that another thread held when this process was forked is held for ever."""
+        self._lock = Lock()
+        self._turn = Lock()
+        self._writing.clear()
+
+
+def reason(writing: Writing) -> str:
+    """Why there is no page, in one line for the client; it is logged as well.
+
+    Parameters:
+        writing: What has failed, or has taken too long.
+    """
+    error = writing.content.result() if writing.content.done() else None
+    if isinstance(error, BaseException):
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+    else:
+        cause = f"it took longer than {TIMEOUT:g} s, a callback or an exporter hangs"
+    line = f"The metrics could not be collected: {cause}"
+    _logger.error("%s. The scrape was answered with status 503.", line)
+    return f"{line}\n"

@@ -1,0 +1,141 @@
+"""OpenTelemetry's Prometheus reader, which has its page written from the whole service."""
+
+import os
+from threading import Timer
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricsData
+from prometheus_client import CollectorRegistry, Metric
+
+from telemetry.quiet import quiet_logger
+from telemetry.sdk.exposition.own_port import MetricsServer
+from telemetry.sdk.exposition.page import Page
+from telemetry.sdk.exposition.process import process_metrics
+from telemetry.sdk.exposition.text import TextWriter
+from telemetry.sdk.service import Service
+
+_logger = quiet_logger(__name__)
+
+_CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
+_DELAY = 1.0
+
+
+class EndpointReader(PrometheusMetricReader):
+    """Shows a meter provider's metrics on the application's ``/metrics``.
+
+    It is OpenTelemetry's own reader with another way from what was collected to the text. In
+    declarative configuration it is the pull exporter ``fastapi_prometheus``.
+
+    Parameters:
+        host: The address for a port of its own.
+        port: A port of its own; the application's ``/metrics`` is then not served. By default
+            there is none.
+
+    Attributes:
+        page: What a scrape gets.
+        service: What the page shows.
+    """
+
+    def __init__(self, host: str | None = None, port: int | None = None) -> None:
+        super().__init__(scope_info_enabled=False, registry=CollectorRegistry())
+        self.host = host or "localhost"
+        self.port = port
+        self.service = Service(self)
+        self.page = Page(self._write, lambda: list(process_metrics()))
+        self._server: MetricsServer | None = None
+        # prometheus_client's own variable: without these lines the page has fewer series.
+        created = os.environ.get(_CREATED, "").strip().lower() not in ("true", "1", "t")
+        self._writers = {True: TextWriter(True, created), False: TextWriter(False)}
+
+    def serve(self) -> None:
+        """Join the service's workers and, where the metrics have a port of their own, serve it.
+
+        To be called in the process that serves the application, when it is about to. It listens
+        after the application has started: a port that was given to both would be taken from it.
+        Of several workers one serves the port for all, and when it has ended another one does.
+        """
+        joined = self.service.join()
+        if self.port is None:
+            return
+        if joined:
+            self.service.when_leading(self._listen)
+        else:
+            timer = Timer(_DELAY, self._listen)
+            timer.daemon = True
+            timer.start()
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
+        """Do nothing, as nothing waits to be sent."""
+        return True
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        self.service.receive(metrics_data)
+
+    def _write(self, openmetrics: bool, process: list[Metric]) -> bytes:
+        reading = self.service.read()
+        collected = () if reading.several else process
+        writer = self._writers[openmetrics]
+        return writer.write(reading.snapshot, reading.resource.attributes, collected)
+
+    def _listen(self) -> None:
+        """Listen on the port of its own, unless it does so already.
+
+        The metrics are not shown elsewhere where the port is taken: they have a port of their
+        own because they should not be on the public one.
+        """
+        if self.port is None or self._server is not None:
+            return
+        try:
+            self._server = MetricsServer(self.page, self.host, self.port)
+        except (OSError, OverflowError) as error:
+            _logger.error(
+                "The metrics are not served: cannot listen on %s port %s (%s). Choose another "
+                "with OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT.",
+                self.host,
+                self.port,
+                getattr(error, "strerror", None) or error,
+            )
+
+
+_readers: WeakKeyDictionary[MeterProvider, EndpointReader | None] = WeakKeyDictionary()
+
+
+def set_reader(provider: MeterProvider, reader: EndpointReader | None) -> None:
+    """Note the reader that configuration has given a provider, or that it has given none."""
+    _readers[provider] = reader
+
+
+def reader_of(provider: MeterProvider) -> EndpointReader | None:
+    """The reader that shows a meter provider's metrics.
+
+    Parameters:
+        provider: A provider. One that configuration made has a reader where it was asked for;
+            one that the application made is given one. One that takes none (another vendor's)
+            is logged as a warning and has none.
+    """
+    if provider not in _readers:
+        _readers[provider] = _attached(provider)
+    return _readers[provider]
+
+
+def _attached(provider: MeterProvider) -> EndpointReader | None:
+    add_metric_reader = getattr(provider, "add_metric_reader", None)
+    if add_metric_reader is None:
+        _logger.warning(
+            "/metrics is not served: the global meter provider, %s.%s, takes no further metric "
+            "reader. Set an opentelemetry.sdk.metrics.MeterProvider instead, or none.",
+            type(provider).__module__,
+            type(provider).__qualname__,
+        )
+        return None
+    reader = EndpointReader()
+    add_metric_reader(reader)
+    return reader

@@ -1,0 +1,325 @@
+"""A snapshot as text that Prometheus reads."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from json import dumps
+from typing import Any
+
+from prometheus_client import Metric as ClientMetric
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.utils import floatToGoString
+
+from telemetry.compatibility import prometheus_names
+from telemetry.quiet import quiet_logger
+from telemetry.sdk.snapshot import (
+    COUNTER,
+    HISTOGRAM,
+    Buckets,
+    Exemplar,
+    Identity,
+    Point,
+    Real,
+    Snapshot,
+    Stream,
+    attributes_of,
+    combined,
+)
+
+_logger = quiet_logger(__name__)
+
+SCOPE_LABEL = "otel_scope_name"
+"""Tells the series of two scopes apart whose metrics have the same name, as the specification
+names it: https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/."""
+
+# The names that a family of each type takes beside its own, by OpenMetrics.
+_SUFFIXES = {
+    "counter": ("_total", "_created"),
+    "gauge": (),
+    "histogram": ("_bucket", "_count", "_sum", "_created"),
+    "summary": ("_count", "_sum", "_created"),
+    "info": ("_info",),
+}
+# What a sample of these types has after its family's name.
+_SAMPLE = {COUNTER: "_total"}
+
+_Series = tuple[str, str]
+"""The labels as text, and a %-format of all lines of the series."""
+
+
+@dataclass(slots=True)
+class _Family:
+    """All streams that are shown under one name.
+
+    `sample` is the name of its samples but for a histogram's suffixes, `created` says whether
+    each series has a line that tells when it began. `series` has the ready text of each stream's
+    points: it is made once for each series and kept for as long as the series is there.
+    """
+
+    name: str
+    sample: str
+    created: bool
+    header: str
+    streams: list[tuple[Identity, dict[str, str]]]
+    series: dict[Identity, dict[str, _Series]] = field(default_factory=dict)
+
+
+class TextWriter:
+    """Writes snapshots in the Prometheus text format 0.0.4 or in OpenMetrics 1.0.
+
+    Names, units and label names are those of OpenTelemetry's Prometheus exporter. Every page is
+    one that Prometheus takes, whatever instruments an application has: series that would have
+    the same name and labels are added up (of gauges, the last one stays), and a metric whose
+    name another one has taken is left out, with a log line that names it.
+    https://prometheus.io/docs/instrumenting/exposition_formats/
+
+    Parameters:
+        openmetrics: Whether the format is OpenMetrics.
+        created: Whether counters and histograms get a line that says when they began. Only
+            OpenMetrics has such lines.
+    """
+
+    def __init__(self, openmetrics: bool, created: bool = True) -> None:
+        self._openmetrics = openmetrics
+        self._created = openmetrics and created
+        self._definitions: object = None
+        self._families: list[_Family] = []
+        self._names: set[str] = set()
+
+    def write(
+        self,
+        snapshot: Snapshot,
+        resource: Mapping[str, Any],
+        collected: Iterable[ClientMetric] = (),
+    ) -> bytes:
+        """The page.
+
+        Parameters:
+            snapshot: What is shown.
+            resource: The attributes of the resource, which become ``target_info``.
+            collected: Families of prometheus_client's own collectors, which follow. One whose
+                name is taken is left out.
+        """
+        definitions = [
+            (each.identity, each.unit, each.description, each.kind, each.bounds)
+            for each in snapshot.streams.values()
+        ]
+        if definitions != self._definitions:
+            self._families = self._plan(snapshot)
+            self._definitions = definitions
+        lines = [self._target_info(resource)]
+        for family in self._families:
+            lines.append(family.header)
+            lines += self._series(family, snapshot)
+        text = "".join(lines).encode("utf-8", "replace") + self._rest(collected)
+        return text + b"# EOF\n" if self._openmetrics else text
+
+    def _plan(self, snapshot: Snapshot) -> list[_Family]:
+        """The families that there is a name for, in the order of their first streams."""
+        groups: dict[str, list[Stream]] = {}
+        for stream in snapshot.streams.values():
+            sample = _name(stream) + _SAMPLE.get(_type(stream), "")
+            group = groups.setdefault(sample, [stream])
+            if _type(group[0]) != _type(stream):
+                _leave_out(stream, sample)
+            elif group[0] is not stream:
+                group.append(stream)
+        self._names = {"target_info"}
+        families: dict[str, _Family] = {}
+        # Counters, which can do with one name only, come after those that cannot.
+        for sample, group in sorted(groups.items(), key=lambda item: item[1][0].kind == COUNTER):
+            family = self._family(sample, group)
+            if family is None:
+                for stream in group:
+                    _leave_out(stream, sample)
+            else:
+                families[sample] = family
+        return [families[sample] for sample in groups if sample in families]
+
+    def _family(self, sample: str, group: Sequence[Stream]) -> _Family | None:
+        """A family, whose names are then taken, or None where they are taken already."""
+        first = group[0]
+        name, kind, unit = _name(first), _type(first), prometheus_names()[2](first.unit)
+        names = _names_of(name, kind)
+        if not self._names.isdisjoint(names):
+            # One sample a series is also valid on its own, as a metric of unknown type.
+            if sample == name or sample in self._names:
+                return None
+            name, names, unit = sample, {sample}, ""
+            kind = "unknown" if self._openmetrics else kind
+        self._names |= names
+        description = first.description.replace("\\", r"\\").replace("\n", r"\n")
+        if self._openmetrics:
+            described, description = name, description.replace('"', r"\"")
+        else:
+            described = sample
+        header = f"# HELP {described} {description}\n# TYPE {described} {kind}\n"
+        if self._openmetrics and unit:
+            header += f"# UNIT {described} {unit}\n"
+        return _Family(
+            name,
+            sample,
+            self._created and kind in (COUNTER, HISTOGRAM),
+            header,
+            [
+                (each.identity, {} if each.scope == first.scope else {SCOPE_LABEL: each.scope})
+                for each in group
+            ],
+        )
+
+    def _series(self, family: _Family, snapshot: Snapshot) -> Iterable[str]:
+        shown: dict[str, tuple[str, Stream, Point]] = {}
+        for identity, extra in family.streams:
+            stream = snapshot.streams[identity]
+            known, kept = family.series.get(identity, {}), dict[str, _Series]()
+            for key, point in stream.points.items():
+                series = known.get(key) or self._ready(family, stream, key, extra)
+                kept[key] = series
+                labels, template = series
+                before = shown.get(labels)
+                if before is not None:
+                    if not before[1].adds_up_with(stream):
+                        _leave_out(stream, family.name)
+                        continue
+                    point = combined(stream.kind, before[2], point)
+                shown[labels] = (template, stream, point)
+            family.series[identity] = kept
+        return [self._lines(family.created, *each) for each in shown.values()]
+
+    def _ready(
+        self, family: _Family, stream: Stream, key: str, extra: Mapping[str, str]
+    ) -> _Series:
+        name, is_histogram = family.sample, stream.kind == HISTOGRAM
+        labels = _labels(attributes_of(key), extra, reserved="le" if is_histogram else "")
+        braces = _braces(labels)
+        if is_histogram:
+            bounds = [*map(floatToGoString, stream.bounds), "+Inf"]
+            lines = [f"{name}_bucket{_braces([*labels, _label('le', each)])}" for each in bounds]
+            # A sum of negative values can fall, which a counter's must not: OpenMetrics 1.0.
+            if not stream.bounds or stream.bounds[0] >= 0:
+                lines += [f"{name}_count{braces}", f"{name}_sum{braces}"]
+        else:
+            lines = [f"{name}{braces}"]
+        if family.created:
+            lines.append(f"{family.name}_created{braces}")
+        return braces, "".join(line.replace("%", "%%") + " %s\n" for line in lines)
+
+    def _lines(self, created: bool, template: str, stream: Stream, point: Point) -> str:
+        if isinstance(point, Buckets):
+            values: list[str] = [f"{count}.0" for count in accumulate(point.counts)]
+            if not stream.bounds or stream.bounds[0] >= 0:
+                values += [f"{point.total}.0", _number(point.sum)]
+        else:
+            values = [_number(point.value)]
+        if created:
+            values.append(f"{point.start / 1000:.3f}")
+        text = template % tuple(values)
+        if self._openmetrics and point.exemplars and stream.kind in (COUNTER, HISTOGRAM):
+            return _with_exemplars(text, stream.bounds, point.exemplars)
+        return text
+
+    def _target_info(self, resource: Mapping[str, Any]) -> str:
+        labels = _braces(_labels(resource))
+        alone = not self._openmetrics or "target" in self._names
+        name = "target_info" if alone else "target"
+        kind = "gauge" if alone else "info"
+        head = f"# HELP {name} Target metadata\n# TYPE {name} {kind}\n"
+        return f"{head}target_info{labels} 1.0\n"
+
+    def _rest(self, collected: Iterable[ClientMetric]) -> bytes:
+        free = []
+        for metric in collected:
+            names = _names_of(metric.name, metric.type)
+            if self._names.isdisjoint(names):
+                free.append(metric)
+            else:
+                _logger.warning(
+                    "%s of prometheus_client is not shown: its name is taken", metric.name
+                )
+        generate: Callable[[Any], bytes] = (
+            generate_openmetrics if self._openmetrics else generate_latest
+        )
+        return generate(_Collected(free)).removesuffix(b"# EOF\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    metrics: Sequence[ClientMetric]
+
+    def collect(self) -> Iterable[ClientMetric]:
+        return self.metrics
+
+
+def _leave_out(stream: Stream, name: str) -> None:
+    _logger.warning(
+        "The metric %s of %s is not shown: another one has the name %s. Rename one of them.",
+        stream.name,
+        stream.scope,
+        name,
+    )
+
+
+def _names_of(name: str, kind: str) -> set[str]:
+    return {name, *(name + suffix for suffix in _SUFFIXES.get(kind, ()))}
+
+
+def _name(stream: Stream) -> str:
+    metric_name, _, unit_of = prometheus_names()
+    name, unit = metric_name(stream.name), unit_of(stream.unit)
+    if stream.kind == COUNTER:
+        name = name.removesuffix("_total")
+    return f"{name}_{unit}" if unit and not name.endswith(f"_{unit}") else name
+
+
+def _type(stream: Stream) -> str:
+    # Prometheus has no up-down counter.
+    return stream.kind if stream.kind in (COUNTER, HISTOGRAM) else "gauge"
+
+
+def _labels(
+    attributes: Mapping[str, Any], extra: Mapping[str, str] | None = None, *, reserved: str = ""
+) -> list[str]:
+    """Attributes as labels; an empty value is the same to Prometheus as no label.
+
+    Parameters:
+        reserved: A label that has a meaning of its own here. An attribute of that name is
+            written with ``exported_`` before it, as Prometheus writes such a label of a target.
+    """
+    labels: dict[str, list[str]] = {}
+    for key, value in sorted(attributes.items()):
+        name = prometheus_names()[1](key)
+        text = value if isinstance(value, str) else dumps(value, default=str)
+        if name and text:
+            labels.setdefault(f"exported_{name}" if name == reserved else name, []).append(text)
+    labels.update((name, [value]) for name, value in (extra or {}).items())
+    # Several attributes of one name are joined, as the exporter's specification says.
+    return [_label(name, ";".join(values)) for name, values in labels.items()]
+
+
+def _label(name: str, value: str) -> str:
+    value = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return f'{name}="{value}"'
+
+
+def _braces(labels: Iterable[str]) -> str:
+    """Labels in the order of their names, as prometheus_client writes them."""
+    text = ",".join(sorted(labels))
+    return f"{{{text}}}" if text else ""
+
+
+def _number(value: Real) -> str:
+    return f"{value}.0" if isinstance(value, int) else str(floatToGoString(value))  # type: ignore[no-untyped-call]
+
+
+def _with_exemplars(text: str, bounds: Sequence[float], exemplars: Iterable[Exemplar]) -> str:
+    lines = text.split("\n")
+    newest: dict[int, Exemplar] = {}
+    for each in exemplars:
+        line = bisect_left(bounds, each[0])
+        newest[line] = max(newest.get(line, each), each, key=lambda one: one[1])
+    for line, (value, time, trace, span) in newest.items():
+        labels = f'trace_id="{trace}",span_id="{span}"'
+        lines[line] += f" # {{{labels}}} {_number(value)} {time / 1000:.3f}"
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""From ``OTEL_*`` variables and configuration files to providers."""

@@ -1,0 +1,20 @@
+"""The meter provider that an application's metrics go to."""
+
+from opentelemetry import metrics
+from opentelemetry.metrics import MeterProvider
+
+from telemetry.compatibility import no_meter_provider_is_set
+from telemetry.sdk.exposition.reader import set_reader
+from telemetry.sdk.setup.environment import configure
+
+
+def global_meter_provider() -> MeterProvider:
+    """The global meter provider, set up as the environment says where there was none."""
+    provider = metrics.get_meter_provider()
+    if no_meter_provider_is_set(provider):
+        configure()
+        provider = metrics.get_meter_provider()
+        if no_meter_provider_is_set(provider):
+            # A configuration file without metrics: there is nothing to show.
+            set_reader(provider, None)
+    return provider

@@ -1,0 +1,98 @@
+"""Which processes are workers of one service."""
+
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+
+import psutil
+
+from telemetry.compatibility import started_as_worker
+from telemetry.quiet import quiet_logger
+
+_logger = quiet_logger(__name__)
+
+WORKER_GROUP = "TELEMETRY_WORKER_GROUP"
+"""The environment variable that names the group. It is for process managers that this module does
+not recognise (supervisord, systemd, circus): each of the service's processes gets the same name."""
+
+_NAMED = "named-"
+
+
+def worker_group() -> str | None:
+    """A name that the workers of one service share and that no other service has.
+
+    It is made of the value of ``TELEMETRY_WORKER_GROUP`` or, in a worker of uvicorn (with
+    ``--workers`` or ``--reload``), gunicorn, hypercorn or granian, of the process that started
+    it and of when that one started. None in any other process: the service is that process
+    alone. To be called in the thread that serves the application.
+    """
+    if given := os.environ.get(WORKER_GROUP, "").strip():
+        if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given):
+            return _NAMED + given
+        return _NAMED + sha256(given.encode("utf-8", "replace")).hexdigest()
+    if not started_as_worker():
+        return None
+    parent = os.getppid()
+    try:
+        return f"{_namespace()}-{parent}-{started(parent)}"
+    except (psutil.Error, OSError) as error:
+        _logger.warning(
+            "Each worker shows its own metrics only: the process %d that started this one cannot "
+            "be seen (%s). Set %s to the same name for all workers of the service.",
+            parent,
+            error,
+            WORKER_GROUP,
+        )
+        return None
+
+
+def begins_anew(name: str) -> bool:
+    """Whether a group that has lost its last worker begins at zero.
+
+    The workers of a supervisor that goes on running go on counting. Of a group that was named
+    nobody knows whether there is a supervisor.
+    """
+    return name.startswith(_NAMED)
+
+
+def is_over(name: str) -> bool:
+    """Whether the process that started a group has ended, as far as this one can tell.
+
+    Of a group that was named, only its workers tell.
+    """
+    if name.startswith(_NAMED):
+        return True
+    namespace, parent, start = name.split("-")
+    if namespace != str(_namespace()):
+        return False
+    try:
+        return started(int(parent)) != int(start)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def started(pid: int) -> int:
+    """When a process started, in units and from an origin that stay the same until a reboot.
+
+    Raises:
+        psutil.NoSuchProcess: There is no such process.
+        psutil.AccessDenied: The process cannot be seen.
+    """
+    try:
+        # psutil adds the time of boot, which moves when the clock is set.
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return int(psutil.Process(pid).create_time() * 1000)
+    # The name, in parentheses, may hold spaces; proc(5) counts the start time as field 22.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _namespace() -> int:
+    """Containers that share a folder number their processes each from 1."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0

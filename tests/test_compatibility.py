@@ -1,0 +1,122 @@
+"""One test for each private name that the package leans on: it fails when the name moves."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from opentelemetry import metrics
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from telemetry import compatibility
+
+
+def test_the_apis_stand_in_for_a_meter_provider() -> None:
+    code = (
+        "from opentelemetry import metrics\n"
+        "from telemetry.compatibility import no_meter_provider_is_set as unset\n"
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "print(unset(metrics.get_meter_provider()))\n"
+        "metrics.set_meter_provider(MeterProvider())\n"
+        "print(unset(metrics.get_meter_provider()))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.split() == ["True", "False"]
+    assert not compatibility.no_meter_provider_is_set(metrics.NoOpMeterProvider())
+
+
+def test_the_readers_of_a_meter_provider() -> None:
+    reader = InMemoryMetricReader()
+    assert list(compatibility.metric_readers(MeterProvider([reader]))) == [reader]
+    assert list(compatibility.metric_readers(metrics.NoOpMeterProvider())) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        ("uvicorn._subprocess", "subprocess_started"),
+        ("hypercorn.asyncio.run", "asyncio_worker"),
+        ("hypercorn.trio.run", "trio_worker"),
+        ("granian.server.mp", "MPServer"),
+    ],
+)
+def test_what_servers_start_as_their_workers(module: str, function: str) -> None:
+    found = getattr(import_module(module), function)
+    assert found.__module__ in compatibility.WORKER_MODULES
+
+
+def test_a_process_of_multiprocessing_is_a_worker_by_the_module_of_its_target(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "starts.py"
+    code = (
+        "import multiprocessing, functools\n"
+        "from telemetry.compatibility import started_as_worker\n"
+        "def show(*_):\n    print(started_as_worker())\n"
+        "def worker(*_):\n"
+        "    import multiprocessing\n"
+        "    multiprocessing.current_process()._target.func.__module__ = 'uvicorn._subprocess'\n"
+        "    print(started_as_worker())\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    for target in (show, functools.partial(worker, 1)):\n"
+        "        process = context.Process(target=target)\n"
+        "        process.start()\n"
+        "        process.join()\n"
+    )
+    script.write_text(code)
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (result.stdout.split(), result.stderr) == (["False", "True"], "")
+
+
+def test_gunicorns_arbiter_calls_the_application() -> None:
+    arbiter = import_module(compatibility.ARBITER_MODULE)
+    assert hasattr(arbiter.Arbiter, "spawn_worker")
+    assert not compatibility.started_as_worker()
+
+
+def test_the_names_of_the_prometheus_exporter() -> None:
+    metric, label, unit = compatibility.prometheus_names()
+    assert (metric("a.b/c"), label("a.b"), unit("By/s")) == ("a_b_c", "a_b", "bytes_per_second")
+
+
+def test_contribs_mark_on_an_application() -> None:
+    app = FastAPI()
+    assert not compatibility.is_instrumented_by_contrib(app)
+    FastAPIInstrumentor.instrument_app(app)
+    try:
+        assert compatibility.is_instrumented_by_contrib(app)
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "opentelemetry.metrics._internal",
+        "opentelemetry.exporter.prometheus._mapping",
+        "uvicorn._subprocess",
+    ],
+)
+def test_the_package_works_without_a_name_that_has_moved(module: str) -> None:
+    """A module that is not there, for the package alone: its users inside are imported before."""
+    code = (
+        "import sys\n"
+        "from fastapi import FastAPI\n"
+        "from fastapi.testclient import TestClient\n"
+        "import opentelemetry.exporter.prometheus, opentelemetry.sdk.metrics.export, uvicorn\n"
+        f"sys.modules[{module!r}] = None\n"
+        "import telemetry\n"
+        "app = FastAPI()\n"
+        "telemetry.instrument(app)\n"
+        "client = TestClient(app)\n"
+        "client.get('/nope')\n"
+        'print(\'app_requests_total{method="GET",path="unmatched"} 1.0\' in '
+        "client.get('/metrics').text)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "True", result.stderr
