@@ -15,9 +15,9 @@ from telemetry.instrumentation.requests import RequestMetrics, remember_routing
 from telemetry.instrumentation.routes import RouteTemplates
 from telemetry.instrumentation.stack import wrap_middleware_stack
 from telemetry.quiet import quiet_logger, quieten
-from telemetry.sdk.exposition.reader import reader_of
 from telemetry.sdk.exposition.route import serve_metrics
 from telemetry.sdk.setup.environment import disabled
+from telemetry.sdk.setup.outlet import outlet_of
 from telemetry.sdk.setup.provider import global_meter_provider
 from telemetry.sdk.shutdown import flush_after_lifespans
 
@@ -69,7 +69,7 @@ def instrument(
         provider = meter_provider or global_meter_provider()
         recorder = recorder_of(provider)
         observe_memory(provider)
-        reader = reader_of(provider)
+        service, endpoint = outlet_of(provider)
     except Exception:
         _logger.exception("The application is not measured: its meter provider has failed")
         return
@@ -79,10 +79,12 @@ def instrument(
     @cache
     def serve() -> None:
         """Once, in the process that serves the application, when it is about to."""
-        if reader is not None:
-            reader.serve()
-            if reader.port is None:
-                serve_metrics(app, reader.page, templates.has)
+        if service is not None:
+            service.join()
+        if endpoint is not None:
+            endpoint.serve()
+            if endpoint.port is None:
+                serve_metrics(app, endpoint.page, templates.has)
 
     def measure(stack: ASGIApp) -> ASGIApp:
         try:

@@ -9,7 +9,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, partial, wraps
+from threading import main_thread
 from typing import Any
 
 from telemetry.quiet import quiet_logger
@@ -21,8 +22,11 @@ _logger = quiet_logger(__name__)
 WORKER_MODULES = frozenset(
     {"uvicorn._subprocess", "hypercorn.asyncio.run", "hypercorn.trio.run", "granian.server.mp"}
 )
-# The module whose functions call the application in gunicorn 27's workers, which it forks.
+# The module whose function calls the application in gunicorn 27's workers, which it forks.
 ARBITER_MODULE = "gunicorn.arbiter"
+_SPAWN = "spawn_worker"
+# DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK of opentelemetry/proto/metrics/v1/metrics.proto.
+_NO_RECORDED_VALUE = 1
 
 _DEPTH = 8
 
@@ -51,6 +55,14 @@ def metric_readers(provider: object) -> Sequence[Any]:
     return readers or ()
 
 
+def resource_of(provider: object) -> Any:
+    """The resource of an SDK meter provider, or None.
+
+    Seen in opentelemetry-sdk 1.45. Without it, the resource of what is collected is taken.
+    """
+    return getattr(getattr(provider, "_sdk_config", None), "resource", None)
+
+
 def started_as_worker() -> bool:
     """Whether a server's supervisor has started this process as one of its workers.
 
@@ -64,16 +76,76 @@ def started_as_worker() -> bool:
         target = target.func
     if getattr(target, "__module__", None) in WORKER_MODULES:
         return True
-    return ARBITER_MODULE in sys.modules and _is_called_by(ARBITER_MODULE)
+    return _SPAWN in _functions_of_arbiter()
 
 
-def _is_called_by(module: str) -> bool:
-    frame = inspect.currentframe()
+def is_gunicorns_arbiter() -> bool:
+    """Whether this is the process that forks gunicorn's workers, with ``--preload``."""
+    functions = _functions_of_arbiter()
+    return bool(functions) and _SPAWN not in functions
+
+
+def _functions_of_arbiter() -> set[str]:
+    """The functions of gunicorn's arbiter that the main thread is in.
+
+    It calls the application in the midst of them: in the workers, which it forks, as well.
+    """
+    functions = set[str]()
+    if ARBITER_MODULE not in sys.modules:
+        return functions
+    frame = sys._current_frames().get(main_thread().ident or 0)
     while frame is not None:
-        if frame.f_globals.get("__name__") == module:
-            return True
+        if frame.f_globals.get("__name__") == ARBITER_MODULE:
+            functions.add(frame.f_code.co_name)
         frame = frame.f_back
-    return False
+    return functions
+
+
+def has_delta_temporality(reader: object) -> bool:
+    """Whether a metric reader of the SDK collects deltas of any kind of instrument.
+
+    Seen in opentelemetry-sdk 1.45. Without it, cumulative values are expected.
+    """
+    temporality: dict[type, Any] = getattr(reader, "_instrument_class_temporality", {})
+    return any(each.name == "DELTA" for each in temporality.values())
+
+
+def can_send_no_recorded_value(reader: object, ended: type) -> bool:
+    """Have a reader's OTLP exporter send data of a certain class with the flag for no value.
+
+    Neither the SDK's data nor the exporters' encoder have that flag. Seen in
+    opentelemetry-exporter-otlp-proto-http and -grpc 1.45. False for other exporters, and where
+    the encoder has moved.
+
+    Parameters:
+        reader: A periodic reader.
+        ended: The class of the data, a subclass of `MetricsData`.
+    """
+    exporter = getattr(reader, "_exporter", None)
+    module = sys.modules.get(type(exporter).__module__)
+    encode = getattr(module, "encode_metrics", None)
+    if encode is None:
+        if "otlp" in type(exporter).__module__:
+            _logger.warning("Series that have ended are shown for minutes: the encoder has moved")
+        return False
+    if not hasattr(encode, "__wrapped__"):
+        setattr(module, "encode_metrics", _flagging(encode, ended))  # noqa: B010
+    return True
+
+
+def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]:
+    @wraps(encode)
+    def encoded(data: Any) -> Any:
+        request = encode(data)
+        if isinstance(data, ended):
+            for resource in request.resource_metrics:
+                for scope in resource.scope_metrics:
+                    for metric in scope.metrics:
+                        for point in getattr(metric, metric.WhichOneof("data")).data_points:
+                            point.flags |= _NO_RECORDED_VALUE
+        return request
+
+    return encoded
 
 
 @cache

@@ -1,5 +1,6 @@
 """One test for each private name that the package leans on: it fails when the name moves."""
 
+import math
 import subprocess
 import sys
 from importlib import import_module
@@ -9,10 +10,17 @@ import pytest
 from fastapi import FastAPI
 from opentelemetry import metrics
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics import Counter, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ConsoleMetricExporter,
+    InMemoryMetricReader,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
 
 from telemetry import compatibility
+from telemetry.sdk.push import NoRecordedValues
 
 
 def test_the_apis_stand_in_for_a_meter_provider() -> None:
@@ -33,6 +41,36 @@ def test_the_readers_of_a_meter_provider() -> None:
     reader = InMemoryMetricReader()
     assert list(compatibility.metric_readers(MeterProvider([reader]))) == [reader]
     assert list(compatibility.metric_readers(metrics.NoOpMeterProvider())) == []
+
+
+def test_the_resource_of_a_meter_provider() -> None:
+    resource = Resource({"service.name": "shop"})
+    assert compatibility.resource_of(MeterProvider(resource=resource)) is resource
+    assert compatibility.resource_of(metrics.NoOpMeterProvider()) is None
+
+
+def test_the_temporality_of_a_reader() -> None:
+    delta: dict[type, AggregationTemporality] = {Counter: AggregationTemporality.DELTA}
+    assert compatibility.has_delta_temporality(InMemoryMetricReader(preferred_temporality=delta))
+    assert not compatibility.has_delta_temporality(InMemoryMetricReader())
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_the_encoder_of_the_otlp_exporters(protocol: str) -> None:
+    module = import_module(f"opentelemetry.exporter.otlp.proto.{protocol}.metric_exporter")
+    reader = PeriodicExportingMetricReader(module.OTLPMetricExporter(), math.inf)
+    provider = MeterProvider([source := InMemoryMetricReader()], shutdown_on_exit=False)
+    provider.get_meter("x").create_counter("c").add(7)
+    data = source.get_metrics_data()
+    assert data is not None
+    assert compatibility.can_send_no_recorded_value(reader, NoRecordedValues)
+    assert compatibility.can_send_no_recorded_value(reader, NoRecordedValues)
+    for given, flags in ((data, 0), (NoRecordedValues(data.resource_metrics), 1)):
+        request = module.encode_metrics(given)
+        (point,) = request.resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points
+        assert point.flags == flags
+    console = PeriodicExportingMetricReader(ConsoleMetricExporter(), math.inf)
+    assert not compatibility.can_send_no_recorded_value(console, NoRecordedValues)
 
 
 @pytest.mark.parametrize(

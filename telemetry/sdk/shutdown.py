@@ -27,18 +27,24 @@ class _AtShutdown:
     remaining = TIMEOUT
 
 
-def own_shutdown(provider: Any) -> None:
+def own_shutdown(
+    provider: Any,
+    flush: Callable[[], object] | None = None,
+    end: Callable[[], object] | None = None,
+) -> None:
     """Take over the shutdown of a provider that configuration has made.
 
     The SDK's own waits up to half a minute for each provider whose collector hangs.
 
     Parameters:
         provider: The SDK's provider of a signal; any other object is left alone.
+        flush: Flushes it; by default its own ``force_flush``.
+        end: Flushes it and shuts it down; by default its own ``shutdown``.
     """
     if not hasattr(provider, "force_flush") or not hasattr(provider, "shutdown"):
         return
     atexit.unregister(provider.shutdown)
-    register_for_shutdown(provider.force_flush, provider.shutdown)
+    register_for_shutdown(flush or provider.force_flush, end or provider.shutdown)
 
 
 def register_for_shutdown(

@@ -1,21 +1,20 @@
 """Adding up: any partition of a stream of measurements equals measuring them in one process."""
 
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.metrics import Meter, Observation
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, MetricsData
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 
 from telemetry.sdk import snapshot as module
-from telemetry.sdk.snapshot import GAUGE, Collection, Number, Snapshot
+from telemetry.sdk.collection import Collection
+from telemetry.sdk.points import Number
+from telemetry.sdk.snapshot import GAUGE, Snapshot
 
 # Halves add up exactly in any order, as not all decimal fractions do.
 AMOUNTS = st.integers(-1000, 1000).map(lambda n: n / 2)
@@ -194,55 +193,6 @@ def test_metrics_of_one_name_and_another_unit_or_kind_are_kept_apart() -> None:
         ("By", 1),
         ("", 2),
     ]
-
-
-def test_a_point_that_is_no_number_costs_only_itself_and_is_named(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module._logger, "filters", [])
-    data = collected(lambda provider: provider.get_meter("x").create_gauge("level").set(1))
-    (resource,) = data.resource_metrics
-    (scope,) = resource.scope_metrics
-    (metric,) = scope.metrics
-    assert isinstance(metric.data, Gauge)
-    (good,) = metric.data.data_points
-    bad: list[Any] = ["7", 1j, None, object(), Fraction(10**400)]
-    points = [*(replace(good, value=each, attributes={"bad": 1}) for each in bad), good]
-    metrics = [replace(metric, data=replace(metric.data, data_points=points))]
-    broken = MetricsData([replace(resource, scope_metrics=[replace(scope, metrics=metrics)])])
-    assert points_of(snapshot_of(broken)) == {"level": {"{}": 1}}
-    assert [record.getMessage()[:39] for record in caplog.records] == [
-        "A value of the metric level of x is lef"
-    ] * len(bad)
-
-
-def test_a_series_began_after_the_collection_that_did_not_have_it() -> None:
-    """An observable instrument has counted before it is asked for the first time."""
-    reader = InMemoryMetricReader()
-    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("x")
-    asked = ["a"]
-    meter.create_observable_counter(
-        "seen", callbacks=[lambda _: [Observation(1, {"of": each}) for each in asked]]
-    )
-    collection = Collection()
-
-    def starts() -> dict[str, int]:
-        began = time.time_ns() // 1_000_000
-        data = reader.get_metrics_data()
-        assert data is not None
-        stream = collection.snapshot(data, began).streams["x", "seen", 0]
-        return {key: point.start for key, point in stream.points.items()}
-
-    first = starts()
-    assert first == {'{"of":"a"}': collection.started}
-    time.sleep(0.01)
-    before = time.time_ns() // 1_000_000
-    starts()
-    time.sleep(0.01)
-    asked.append("b")
-    last = starts()
-    assert last['{"of":"a"}'] == collection.started
-    assert before <= last['{"of":"b"}'] < before + 10
 
 
 @pytest.mark.parametrize(

@@ -3,114 +3,16 @@
 import os
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.support.processes import ROOT, Service, free_port, get, script, service, wait_for
-from tests.support.receivers import grpc_receiver
+from tests.support.processes import free_port, get, wait_for
 from tests.support.series import Series, label_names, total, values
-
-APP = """
-import os
-import numpy
-from fastapi import FastAPI
-from opentelemetry import metrics
-import telemetry
-
-app = FastAPI(telemetry={"metrics": False})
-telemetry.instrument(app)
-meter = metrics.get_meter("foreign")
-weights = meter.create_histogram("weight", unit="kg", explicit_bucket_boundaries_advisory=[5.0])
-queue = meter.create_up_down_counter("queue.length")
-# Values that are numbers without being int or float, in one worker an int and in another a float.
-meter.create_observable_gauge("ready", callbacks=[lambda _: [metrics.Observation(True)]])
-level = meter.create_gauge("level")
-level.set(numpy.float32(0.5) if os.getpid() % 2 else numpy.int64(1))
-
-@app.get("/health")
-async def health() -> int:
-    return os.getpid()
-
-@app.get("/weigh/{weight}")
-async def weigh(weight: int) -> int:
-    weights.record(weight)
-    queue.add(weight)
-    return os.getpid()
-"""
-UVICORN = ("uvicorn", "--no-access-log", "--workers", "4")
-GUNICORN = ("gunicorn", "-w", "4", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}")
-GRANIAN = ("--interface", "asgi", "--workers", "4", "--host", "127.0.0.1", "--port", "{port}")
-COMMANDS: dict[str, Sequence[str]] = {
-    "uvicorn": UVICORN,
-    "gunicorn": GUNICORN,
-    "gunicorn --preload": (*GUNICORN, "--preload"),
-    "hypercorn": ("hypercorn", "-w", "4", "-b", "127.0.0.1:{port}"),
-    "hypercorn -k trio": ("hypercorn", "-k", "trio", "-w", "4", "-b", "127.0.0.1:{port}"),
-    "granian": ("granian", *GRANIAN),
-    "opentelemetry-instrument uvicorn": ("opentelemetry-instrument", *UVICORN),
-    "opentelemetry-instrument gunicorn": ("opentelemetry-instrument", *GUNICORN),
-}
-
-
-@contextmanager
-def workers(
-    folder: Path, *options: str, command: Sequence[str] = UVICORN, **environment: str
-) -> Iterator[Service]:
-    """The application above, or another one, with all that its workers share in `folder`."""
-    (folder / "served.py").write_text(APP)
-    (folder / "tmp").mkdir(exist_ok=True)
-    program, *rest = command
-    if program == "opentelemetry-instrument":
-        rest[0] = script(rest[0])
-    # The processes that a supervisor waits for, and those that come with it.
-    full = (script(program), *rest, *options, "served:app")
-    variables = {
-        "PYTHONPATH": f"{ROOT}:{folder}",
-        "TMPDIR": str(folder / "tmp"),
-        **environment,
-    }
-    with service(folder, command=full, environment=variables, cwd=folder) as running:
-        yield running
-
-
-def all_up(app: Service, count: int = 4) -> set[int]:
-    """The process ids of the workers, as soon as there are so many."""
-    name = "app_memory_usage_bytes"
-
-    def pids() -> set[int]:
-        shown = values(app.series(), name)
-        return {int(pid) for pid, kind, *_ in shown if kind == "rss"} if len(shown) > 2 else set()
-
-    wait_for(lambda: len(pids()) == count, f"{count} workers are up")
-    return pids()
-
-
-def requests(app: Service | Series, path: str = "/health") -> float:
-    series = app.series() if isinstance(app, Service) else app
-    return total(series, "app_requests_total", path=path)
-
-
-def spread(app: Service) -> int:
-    """How many requests it took until three workers had answered one."""
-    pids: set[str] = set()
-    answered = 0
-
-    def answer() -> bool:
-        nonlocal answered
-        pids.add(app.get("/health"))
-        answered += 1
-        return len(pids) >= 3
-
-    wait_for(answer, "three workers have answered")
-    return answered
+from tests.support.workers import APP, COMMANDS, UVICORN, Load, all_up, requests, spread, workers
 
 
 def listening(port: int) -> int | None:
@@ -158,31 +60,6 @@ def test_every_scrape_shows_the_whole_service(tmp_path: Path, command: str) -> N
     targets = {labels for series in scrapes for name, labels in series if name == "target_info"}
     assert len(targets) == 1
     assert ("service_instance_id", "of-the-user") in targets.pop()
-
-
-class Load:
-    """Requests, one after the other, until the end of the block, and how many were answered."""
-
-    def __init__(self, app: Service) -> None:
-        self.answered = 0
-        self._app = app
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        deadline = time.monotonic() + 60
-        while not self._over.is_set() and time.monotonic() < deadline:
-            with suppress(OSError, HTTPException):
-                self._app.get("/health")
-                self.answered += 1
-
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 def counters(series: Series) -> Series:
@@ -401,40 +278,3 @@ def test_the_port_of_their_own_shows_the_whole_service(tmp_path: Path) -> None:
         assert f'path="/health"}} {answered}.0' in get(url)
         time.sleep(3)
         assert "cannot listen" not in app.process.log
-
-
-def test_pushed_by_several_workers_nothing_collides(tmp_path: Path) -> None:
-    with (
-        grpc_receiver() as (endpoint, receiver),
-        workers(
-            tmp_path,
-            OTEL_METRICS_EXPORTER="otlp",
-            OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
-            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
-            OTEL_METRIC_EXPORT_INTERVAL="300",
-        ) as app,
-    ):
-        answered = spread(app)
-
-        def by_instance() -> dict[str, int]:
-            counts: dict[str, int] = {}
-            for request in receiver.requests:
-                for resource in request.resource_metrics:
-                    names = {each.key: each.value for each in resource.resource.attributes}
-                    for scope in resource.scope_metrics:
-                        for metric in scope.metrics:
-                            if metric.name == "app_requests":
-                                points = metric.sum.data_points
-                                count = sum(
-                                    point.as_int
-                                    for point in points
-                                    if any(
-                                        each.value.string_value == "/health"
-                                        for each in point.attributes
-                                    )
-                                )
-                                counts[names["service.instance.id"].string_value] = count
-            return counts
-
-        wait_for(lambda: sum(by_instance().values()) == answered, "each has pushed its own")
-        assert len(by_instance()) > 1

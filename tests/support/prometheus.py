@@ -1,11 +1,13 @@
 """A real Prometheus with the repository's own configuration, only faster and elsewhere."""
 
 import json
+import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.processes import ROOT, free_port, get, program, running
@@ -49,6 +51,56 @@ def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Itera
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
         yield url
+
+
+@contextmanager
+def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
+    """The address of a Prometheus that is pushed to, started as docker-compose.push.yaml does.
+
+    Parameters:
+        folder: Where its data is, also of the one before with the same port.
+        port: Where it listens; by default a free port.
+    """
+    executable = program("prometheus")
+    if (
+        "otlp-receiver"
+        not in subprocess.run([executable, "--help"], capture_output=True, text=True).stdout
+    ):
+        pytest.skip(
+            "a prometheus with an OTLP receiver is not on the PATH: .ci/programs builds it with Go"
+        )
+    port = port or free_port()
+    config = yaml.safe_load((ROOT / "prometheus/prometheus.push.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
+    config["rule_files"] = [str(ROOT / "prometheus/rules/*.yml")]
+    path = folder / "prometheus.push.yml"
+    path.write_text(yaml.safe_dump(config))
+    compose = yaml.safe_load((ROOT / "docker-compose.push.yaml").read_text())
+    given = compose["services"]["prometheus"]["command"]
+    command = [
+        executable,
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'pushed'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        *(each for each in given if each.startswith(("--web.enable", "--enable"))),
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, folder / "prometheus.push.log", f"{url}/-/ready"):
+        yield url
+
+
+def raw(url: str, selector: str) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+    """The samples of each series in the last hour, as times and values, by its labels."""
+    parameters = urllib.parse.urlencode({"query": f"{selector}[1h]"})
+    answer = json.loads(get(f"{url}/api/v1/query?{parameters}"))
+    assert answer["status"] == "success", answer
+    return {
+        tuple(sorted(each["metric"].items())): [
+            (time, float(value)) for time, value in each["values"]
+        ]
+        for each in answer["data"]["result"]
+    }
 
 
 def samples(url: str, expression: str) -> list[str]:

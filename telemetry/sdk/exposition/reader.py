@@ -3,10 +3,8 @@
 import os
 from threading import Timer
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricsData
 from prometheus_client import CollectorRegistry, Metric
 
@@ -103,39 +101,3 @@ class EndpointReader(PrometheusMetricReader):
                 self.port,
                 getattr(error, "strerror", None) or error,
             )
-
-
-_readers: WeakKeyDictionary[MeterProvider, EndpointReader | None] = WeakKeyDictionary()
-
-
-def set_reader(provider: MeterProvider, reader: EndpointReader | None) -> None:
-    """Note the reader that configuration has given a provider, or that it has given none."""
-    _readers[provider] = reader
-
-
-def reader_of(provider: MeterProvider) -> EndpointReader | None:
-    """The reader that shows a meter provider's metrics.
-
-    Parameters:
-        provider: A provider. One that configuration made has a reader where it was asked for;
-            one that the application made is given one. One that takes none (another vendor's)
-            is logged as a warning and has none.
-    """
-    if provider not in _readers:
-        _readers[provider] = _attached(provider)
-    return _readers[provider]
-
-
-def _attached(provider: MeterProvider) -> EndpointReader | None:
-    add_metric_reader = getattr(provider, "add_metric_reader", None)
-    if add_metric_reader is None:
-        _logger.warning(
-            "/metrics is not served: the global meter provider, %s.%s, takes no further metric "
-            "reader. Set an opentelemetry.sdk.metrics.MeterProvider instead, or none.",
-            type(provider).__module__,
-            type(provider).__qualname__,
-        )
-        return None
-    reader = EndpointReader()
-    add_metric_reader(reader)
-    return reader

@@ -14,14 +14,12 @@ from prometheus_client.utils import floatToGoString
 
 from telemetry.compatibility import prometheus_names
 from telemetry.quiet import quiet_logger
+from telemetry.sdk.points import Buckets, Exemplar, Number, Point, Real
 from telemetry.sdk.snapshot import (
     COUNTER,
+    EXPONENTIAL,
     HISTOGRAM,
-    Buckets,
-    Exemplar,
     Identity,
-    Point,
-    Real,
     Snapshot,
     Stream,
     attributes_of,
@@ -120,6 +118,15 @@ class TextWriter:
         """The families that there is a name for, in the order of their first streams."""
         groups: dict[str, list[Stream]] = {}
         for stream in snapshot.streams.values():
+            if stream.kind == EXPONENTIAL:
+                _logger.warning(
+                    "The metric %s of %s is not shown: Prometheus's text formats have no "
+                    "exponential histograms. Push it (OTEL_METRICS_EXPORTER=otlp), or give it "
+                    "explicit buckets with a View.",
+                    stream.name,
+                    stream.scope,
+                )
+                continue
             sample = _name(stream) + _SAMPLE.get(_type(stream), "")
             group = groups.setdefault(sample, [stream])
             if _type(group[0]) != _type(stream):
@@ -211,7 +218,7 @@ class TextWriter:
             values: list[str] = [f"{count}.0" for count in accumulate(point.counts)]
             if not stream.bounds or stream.bounds[0] >= 0:
                 values += [f"{point.total}.0", _number(point.sum)]
-        else:
+        elif isinstance(point, Number):
             values = [_number(point.value)]
         if created:
             values.append(f"{point.start / 1000:.3f}")
@@ -319,7 +326,7 @@ def _with_exemplars(text: str, bounds: Sequence[float], exemplars: Iterable[Exem
     for each in exemplars:
         line = bisect_left(bounds, each[0])
         newest[line] = max(newest.get(line, each), each, key=lambda one: one[1])
-    for line, (value, time, trace, span) in newest.items():
+    for line, (value, time, trace, span, _) in newest.items():
         labels = f'trace_id="{trace}",span_id="{span}"'
         lines[line] += f" # {{{labels}}} {_number(value)} {time / 1000:.3f}"
     return "\n".join(lines)

@@ -29,8 +29,9 @@ from opentelemetry.sdk.resources import Resource
 
 from telemetry.compatibility import metric_readers
 from telemetry.quiet import quieten
-from telemetry.sdk.exposition.reader import EndpointReader, set_reader
+from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
+from telemetry.sdk.setup.outlet import connect
 from telemetry.sdk.shutdown import own_shutdown
 
 _logger = logging.getLogger(__name__)
@@ -92,9 +93,8 @@ def _configure_from_file(path: str) -> None:
     from opentelemetry._logs import get_logger_provider
 
     provider = metrics.get_meter_provider()
-    readers = metric_readers(provider)
-    set_reader(provider, next((one for one in readers if isinstance(one, EndpointReader)), None))
-    for each in (provider, trace.get_tracer_provider(), get_logger_provider()):
+    connect(provider, metric_readers(provider))
+    for each in (trace.get_tracer_provider(), get_logger_provider()):
         own_shutdown(each)
 
 
@@ -117,18 +117,15 @@ def _configure_metrics(resource: Resource) -> None:
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # Looking for exemplars costs each measurement a little.
     exemplars = _exemplar_filter() if pushed else AlwaysOffExemplarFilter()
-    views = [
-        _view(ObservableCounter, None),
-        # The same holds for the least and the greatest duration.
-        _view(Histogram, ExplicitBucketHistogramAggregation(record_min_max=pushed)),
-    ]
+    # The same holds for the least and the greatest duration. Where histograms are pushed, the
+    # exporter's variables say how they are aggregated.
+    histogram = None if pushed else ExplicitBucketHistogramAggregation(record_min_max=False)
+    views = [_view(ObservableCounter, None), _view(Histogram, histogram)]
     provider = MeterProvider(
         metric_readers=readers, resource=resource, exemplar_filter=exemplars, views=views
     )
     metrics.set_meter_provider(provider)
-    set_reader(provider, endpoint)
-    if pushed:
-        own_shutdown(provider)
+    connect(provider, readers)
 
 
 def _exemplar_filter() -> ExemplarFilter | None:

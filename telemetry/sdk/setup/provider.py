@@ -4,8 +4,8 @@ from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider
 
 from telemetry.compatibility import no_meter_provider_is_set
-from telemetry.sdk.exposition.reader import set_reader
 from telemetry.sdk.setup.environment import configure
+from telemetry.sdk.setup.outlet import connect
 
 
 def global_meter_provider() -> MeterProvider:
@@ -16,5 +16,5 @@ def global_meter_provider() -> MeterProvider:
         provider = metrics.get_meter_provider()
         if no_meter_provider_is_set(provider):
             # A configuration file without metrics: there is nothing to show.
-            set_reader(provider, None)
+            connect(provider, [])
     return provider

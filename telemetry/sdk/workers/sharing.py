@@ -73,6 +73,26 @@ class Sharing:
         if os.getpid() == self._pid:
             self._store.publish(snapshot)
 
+    def leave(self, snapshot: Snapshot) -> bool:
+        """Publish for the last time, most likely. Whether this worker leads."""
+        return os.getpid() == self._pid and self._store.leave(snapshot)
+
+    def hand_over(self) -> bool | None:
+        """Let another worker lead. True if there is none left, and None if it must not yet be.
+
+        That is where a worker has left since `total` was asked for: nobody else would send what
+        that one had measured last.
+        """
+        return self._store.hand_over()
+
+    def remember(self, name: str, snapshot: Snapshot) -> None:
+        """Keep a snapshot under a name, for the worker that leads after this one."""
+        self._store.remember(name, snapshot)
+
+    def recall(self, name: str) -> Snapshot:
+        """What was remembered last under a name, by any worker."""
+        return self._store.recall(name)
+
     def total(self, snapshot: Snapshot) -> Snapshot:
         """What all workers have measured together, the given one among them."""
         self.publish(snapshot)

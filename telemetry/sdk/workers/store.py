@@ -29,6 +29,8 @@ _INSTANCE = "instance"
 _LEADER = "leader"
 _SEVERAL = "several"
 
+_Version = tuple[int, int, int]
+
 
 @dataclass(slots=True)
 class Others:
@@ -60,10 +62,12 @@ class Store:
         self._lock = Lock()
         self._alive: int | None = None
         self._leads: int | None = None
+        self._left = False
+        self._seen: dict[str, _Version | None] = {}
         self._written: Snapshot | None = None
         self._instance: str | None = None
         self._ended = Snapshot()
-        self._read: dict[str, tuple[tuple[int, int, int], str, Snapshot]] = {}
+        self._read: dict[str, tuple[_Version, str, Snapshot]] = {}
         with self._lock:
             self._stay_alive()
         if begins_anew(group) and not any(map(self._is_alive, self._workers())):
@@ -76,10 +80,7 @@ class Store:
         What has not changed is not written again.
         """
         try:
-            with self._lock:
-                if self._stay_alive() or snapshot != self._written:
-                    self._write(f"{self.worker}.json", snapshot.to_json())
-                    self._written = snapshot
+            self._publish(snapshot)
             self._keep_ended()
         except (OSError, ValueError) as error:
             _logger.warning("Other workers cannot see this one's metrics: %s", error)
@@ -95,10 +96,12 @@ class Store:
                 folded = self._read_ended()
                 others.ended = self._ended
                 ended: list[Snapshot] = []
+                self._seen = {}
                 for name in self._workers():
                     if name == self.worker or name in folded:
                         continue
                     alive = self._is_alive(name)
+                    self._seen[name] = self._version(f"{name}.json")
                     snapshot = self._read_worker(name)
                     if not alive:
                         dead.append(name)
@@ -113,6 +116,42 @@ class Store:
         except (OSError, ValueError) as error:
             _logger.warning("The metrics of other workers are missing: %s", error)
         return others
+
+    def leave(self, snapshot: Snapshot) -> bool:
+        """Publish for the last time, most likely. Whether this worker leads."""
+        try:
+            with self._folder.locked(fcntl.LOCK_EX):
+                self._publish(snapshot)
+                os.close(self._folder.open(f"{self.worker}.left", os.O_CREAT | os.O_WRONLY))
+                self._left = False
+                leads = self.leads()
+                self._left = True
+                return leads
+        except (OSError, ValueError) as error:
+            _logger.warning("Other workers may miss this one's last metrics: %s", error)
+            return False
+
+    def hand_over(self) -> bool | None:
+        """Stop leading. Whether no other worker goes on.
+
+        None, and this one leads on, where another one has left since `others` was asked for.
+        """
+        try:
+            with self._folder.locked(fcntl.LOCK_EX):
+                names = [name for name in self._workers() if name != self.worker]
+                left = [name for name in names if (self._folder.path / f"{name}.left").exists()]
+                staying = [name for name in names if name not in left and self._is_alive(name)]
+                if not staying and any(
+                    self._version(f"{name}.json") != self._seen.get(name) for name in left
+                ):
+                    return None
+                if self._leads is not None:
+                    release(self._leads)
+                    self._leads = None
+                return not staying
+        except OSError as error:
+            _logger.warning("Other workers cannot be seen: %s", error)
+            return False
 
     def several(self) -> bool:
         """Whether this group has, or has had, more than one worker at a time."""
@@ -140,7 +179,7 @@ class Store:
                     # The folder was deleted, and another worker may have the new one's lock.
                     release(self._leads)
                     self._leads = None
-                if self._leads is None:
+                if self._leads is None and not self._left:
                     self._leads = self._folder.try_lock(_LEADER)
                 return self._leads is not None
         except OSError as error:
@@ -163,20 +202,47 @@ class Store:
                 _logger.warning("Other workers may have another service.instance.id: %s", error)
         return self._instance
 
+    def remember(self, name: str, snapshot: Snapshot) -> None:
+        """Keep a snapshot in a file of this name."""
+        try:
+            self._write(name, snapshot.to_json())
+        except (OSError, ValueError) as error:
+            _logger.warning("Series that have ended may be shown for some minutes: %s", error)
+
+    def recall(self, name: str) -> Snapshot:
+        """What was remembered last under a name, or nothing."""
+        try:
+            found = self._read_snapshot(name)
+        except (OSError, ValueError):
+            found = None
+        return Snapshot() if found is None else found[1]
+
     def _workers(self) -> list[str]:
         return sorted(path.stem for path in self._folder.path.glob("*.json") if path.name != _ENDED)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            if self._stay_alive() or snapshot != self._written:
+                self._write(f"{self.worker}.json", snapshot.to_json())
+                self._written = snapshot
 
     def _write(self, name: str, text: str) -> None:
         self._folder.write(name, text, f".{self.worker}.tmp")
 
-    def _read_snapshot(self, name: str) -> tuple[str, Snapshot] | None:
-        """The first line of a file and the snapshot in the second, read again when it changes."""
+    def _version(self, name: str) -> _Version | None:
+        """What is other when a file has been replaced, or None where there is none."""
         try:
             found = (self._folder.path / name).stat()
         except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read_snapshot(self, name: str) -> tuple[str, Snapshot] | None:
+        """The first line of a file and the snapshot in the second, read again when it changes."""
+        version = self._version(name)
+        if version is None:
             self._read.pop(name, None)
             return None
-        version = (found.st_ino, found.st_mtime_ns, found.st_size)
         known = self._read.get(name)
         if known is None or known[0] != version:
             head, _, text = (self._folder.read(name) or "").rpartition("\n")
@@ -249,7 +315,7 @@ class Store:
             # A worker that is killed between the next two steps has folded them all the same.
             self._write_ended(folded & present, _sum_of_ended([self._ended, *found]))
             for name in folded & present:
-                self._remove([f"{name}.json", f"{name}.alive", f".{name}.tmp"])
+                self._remove([f"{name}.json", f"{name}.alive", f"{name}.left", f".{name}.tmp"])
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

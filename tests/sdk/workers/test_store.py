@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.sdk.snapshot import COUNTER, GAUGE, Number, Snapshot, Stream
+from telemetry.sdk.points import Number
+from telemetry.sdk.snapshot import COUNTER, GAUGE, Snapshot, Stream
 from telemetry.sdk.workers import folder as folder_module
 from telemetry.sdk.workers import store as module
 from telemetry.sdk.workers.store import Others, Store

@@ -1,0 +1,183 @@
+"""From what the SDK collects to snapshots: the only place where values are made safe."""
+
+import time
+from collections.abc import Iterator, Sequence
+from operator import index
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import (
+    ExponentialHistogram,
+    Gauge,
+    Histogram,
+    Metric,
+    MetricsData,
+    Sum,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from telemetry.quiet import quiet_logger
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, Real
+from telemetry.sdk.snapshot import (
+    COUNTER,
+    EXPONENTIAL,
+    GAUGE,
+    HISTOGRAM,
+    UP_DOWN_COUNTER,
+    Identity,
+    Snapshot,
+    Stream,
+    combined,
+    key_of,
+)
+
+_logger = quiet_logger(__name__)
+
+OVERFLOW = '{"otel.metric.overflow":true}'
+"""The attributes of the series that has what no other one has, when a metric has reached its limit
+of series: https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute."""
+
+
+class Collection:
+    """Turns what a metric reader collects into snapshots.
+
+    It remembers from one snapshot to the next since when a series has been there: the SDK gives
+    series that are born while it collects, as those of observable instruments are, the time of
+    that collection, before which they have counted already. They began after the collection
+    before, which did not have them yet.
+    """
+
+    def __init__(self) -> None:
+        self.started = self._previous = _now()
+        self._starts: dict[tuple[Identity, str], int] = {}
+        self._overflowed: set[Identity] = set()
+
+    def snapshot(self, data: MetricsData, began: int) -> Snapshot:
+        """What has been collected, as a snapshot.
+
+        A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction). A
+        point whose value is none is left out, with a log line that names the instrument.
+
+        Parameters:
+            data: Metrics with cumulative temporality.
+            began: When the collection began, in milliseconds since the epoch.
+        """
+        snapshot = Snapshot(self.started)
+        for scope, metric in _metrics(data):
+            stream = _stream(scope, metric)
+            # Several versions of one meter, say, have one metric.
+            while own := snapshot.streams.get(stream.identity):
+                if own.adds_up_with(stream) and own.unit == stream.unit:
+                    break
+                stream.ordinal += 1
+            else:
+                own = snapshot.streams[stream.identity] = stream
+            for point in metric.data.data_points:
+                try:
+                    key = key_of(point.attributes)
+                    value = self._point(own, key, point, began)
+                except (TypeError, ValueError, OverflowError, AttributeError) as error:
+                    _logger.warning(
+                        "A value of the metric %s of %s is left out: %s",
+                        own.name,
+                        own.scope,
+                        error,
+                    )
+                    continue
+                before = own.points.get(key)
+                own.points[key] = value if before is None else combined(own.kind, before, value)
+            self._tell_of_overflow(own)
+        self._previous = began
+        return snapshot
+
+    def _tell_of_overflow(self, stream: Stream) -> None:
+        if OVERFLOW in stream.points and stream.identity not in self._overflowed:
+            self._overflowed.add(stream.identity)
+            _logger.warning(
+                "The metric %s has %d series and gets no more: what has other labels is in one "
+                "series with the label otel_metric_overflow. Labels should have few values; a "
+                "View with aggregation_cardinality_limit raises the limit.",
+                stream.name,
+                len(stream.points) - 1,
+            )
+
+    def _point(self, own: Stream, key: str, point: Any, began: int) -> Point:
+        exemplars = [_exemplar(each) for each in point.exemplars if each.trace_id is not None]
+        start = 0
+        if own.kind != GAUGE:
+            start = point.start_time_unix_nano // 1_000_000
+            if start >= began or (own.identity, key) in self._starts:
+                start = self._starts.setdefault((own.identity, key), self._previous)
+        if own.kind not in (HISTOGRAM, EXPONENTIAL):
+            return Number(_real(point.value), start, exemplars)
+        numbers = (_real(point.sum), point.count, _real(point.min), _real(point.max))
+        if own.kind == HISTOGRAM:
+            return Buckets(list(point.bucket_counts), *numbers, start, exemplars)
+        positive, negative = (
+            (side.offset, list(side.bucket_counts)) for side in (point.positive, point.negative)
+        )
+        return Exponential(
+            point.scale, point.zero_count, positive, negative, *numbers, start, exemplars
+        )
+
+
+def _exemplar(exemplar: Any) -> Exemplar:
+    return (
+        _real(exemplar.value),
+        exemplar.time_unix_nano // 1_000_000,
+        f"{exemplar.trace_id:032x}",
+        f"{exemplar.span_id or 0:016x}",
+        dict(exemplar.filtered_attributes or {}),
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _metrics(data: MetricsData) -> Iterator[tuple[InstrumentationScope, Metric]]:
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                yield scope.scope, metric
+
+
+def _stream(scope: InstrumentationScope, metric: Metric) -> Stream:
+    bounds: Sequence[float] = ()
+    match metric.data:
+        case Sum(is_monotonic=monotonic):
+            kind = COUNTER if monotonic else UP_DOWN_COUNTER
+        case Gauge():
+            kind = GAUGE
+        case ExponentialHistogram():
+            kind = EXPONENTIAL
+        case Histogram(data_points=points):
+            kind = HISTOGRAM
+            bounds = points[0].explicit_bounds if points else ()
+    return Stream(
+        scope.name,
+        scope.version or "",
+        scope.schema_url or "",
+        metric.name,
+        metric.unit or "",
+        metric.description or "",
+        kind,
+        tuple(map(float, bounds)),
+    )
+
+
+def _real(value: Any) -> Real:
+    """A number of any type as an int or a float.
+
+    Raises:
+        TypeError: It is not a real number.
+    """
+    if type(value) in (int, float):
+        real: Real = value
+        return real
+    try:
+        return index(value)
+    except TypeError:
+        # Text has no __float__, although float() would read it; complex has none either.
+        if not hasattr(value, "__float__"):
+            raise TypeError(f"{value!r} is not a real number") from None
+        return float(value)

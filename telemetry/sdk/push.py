@@ -1,0 +1,185 @@
+"""Pushing what the whole service has measured, from one of its processes."""
+
+from collections.abc import Callable
+from time import time_ns
+from typing import Any
+
+from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricReader,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import (
+    Buckets as SdkBuckets,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from telemetry.compatibility import (
+    can_send_no_recorded_value,
+    is_gunicorns_arbiter,
+)
+from telemetry.sdk.points import Buckets, Exponential, Number, Point
+from telemetry.sdk.service import Reading, Service
+from telemetry.sdk.snapshot import (
+    COUNTER,
+    EXPONENTIAL,
+    GAUGE,
+    HISTOGRAM,
+    Snapshot,
+    Stream,
+    attributes_of,
+)
+
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+
+
+class NoRecordedValues(MetricsData):
+    """Series that have ended: they are sent with OTLP's flag for that, without a value."""
+
+
+class Push:
+    """Makes a periodic reader export what the whole service has measured.
+
+    The reader goes on collecting at its interval, in each worker, but what it hands to its
+    exporter is the sum over all workers, as on ``/metrics``, and only the worker that leads
+    exports. A series that is no more, as the gauges of a worker that has ended, is ended at the
+    receiver at the next interval, which otherwise would show it for some minutes:
+    https://opentelemetry.io/docs/specs/otel/metrics/data-model/#no-recorded-value.
+
+    Parameters:
+        reader: Exports what it collects, with cumulative temporality.
+        service: What is exported.
+        name: Tells it apart from the other ways on which the service is pushed.
+    """
+
+    def __init__(self, reader: MetricReader, service: Service, name: str) -> None:
+        self._service = service
+        self._name = name
+        self._export: Callable[..., None] = reader._receive_metrics
+        self._can_end = can_send_no_recorded_value(reader, NoRecordedValues)
+        self._closed = False
+        setattr(reader, "_receive_metrics", self._receive)  # noqa: B010
+
+    def flush(self, reading: Reading, timeout_millis: float = 10_000) -> None:
+        """Export a reading now, and end the gauges that it has no more."""
+        data = metrics_data(reading.snapshot, reading.resource)
+        self._export(data, timeout_millis=timeout_millis)
+        if not self._can_end:
+            return
+        gone = _without(self._service.recall(self._name), reading.snapshot)
+        self._service.remember(self._name, _gauges(reading.snapshot))
+        if gone.streams:
+            data = metrics_data(gone, reading.resource, NoRecordedValues)
+            self._export(data, timeout_millis=timeout_millis)
+
+    def end(self, reading: Reading) -> None:
+        """End all series at the receiver: the service has ended."""
+        if self._can_end:
+            self._export(metrics_data(reading.snapshot, reading.resource, NoRecordedValues))
+
+    def close(self) -> None:
+        """Export nothing more."""
+        self._closed = True
+
+    def _receive(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> None:
+        if self._service.is_collecting:
+            self._service.receive(metrics_data)
+            return
+        if self._closed or is_gunicorns_arbiter():
+            return
+        self._service.join()
+        if self._service.leads:
+            self.flush(self._service.read(), timeout_millis)
+
+
+def _gauges(snapshot: Snapshot) -> Snapshot:
+    streams = snapshot.streams.items()
+    return Snapshot(streams={key: stream for key, stream in streams if stream.kind == GAUGE})
+
+
+def _without(before: Snapshot, now: Snapshot) -> Snapshot:
+    """The series of one snapshot that another one does not have."""
+    gone = Snapshot()
+    for identity, stream in before.streams.items():
+        there = now.streams[identity].points if identity in now.streams else {}
+        points = {key: point for key, point in stream.points.items() if key not in there}
+        if points:
+            gone.streams[identity] = stream.with_points(points)
+    return gone
+
+
+def metrics_data(
+    snapshot: Snapshot, resource: Resource, kind: type[MetricsData] = MetricsData
+) -> MetricsData:
+    """A snapshot as the SDK's data, for an exporter.
+
+    Parameters:
+        snapshot: What is exported, at the present time.
+        resource: What it is about.
+        kind: The class of the data.
+    """
+    now = time_ns()
+    scopes: dict[tuple[str, str, str], list[Metric]] = {}
+    for stream in snapshot.streams.values():
+        metric = Metric(stream.name, stream.description, stream.unit, _data(stream, now))
+        scope = (stream.scope, stream.version, stream.schema_url)
+        scopes.setdefault(scope, []).append(metric)
+    scope_metrics = [
+        ScopeMetrics(InstrumentationScope(*scope), metrics, scope[2])
+        for scope, metrics in scopes.items()
+    ]
+    return kind([ResourceMetrics(resource, scope_metrics, resource.schema_url)])
+
+
+def _data(stream: Stream, now: int) -> Any:
+    points: list[Any] = [_point(stream, *item, now) for item in stream.points.items()]
+    if stream.kind == HISTOGRAM:
+        return Histogram(points, _CUMULATIVE)
+    if stream.kind == EXPONENTIAL:
+        return ExponentialHistogram(points, _CUMULATIVE)
+    if stream.kind == GAUGE:
+        return Gauge(points)
+    return Sum(points, _CUMULATIVE, is_monotonic=stream.kind == COUNTER)
+
+
+def _point(stream: Stream, key: str, point: Point, now: int) -> Any:
+    attributes, start = attributes_of(key), point.start * 1_000_000
+    exemplars = [
+        SdkExemplar(dict(filtered), value, time * 1_000_000, int(span, 16), int(trace, 16))
+        for value, time, trace, span, filtered in point.exemplars
+    ]
+    match point:
+        case Number(value=value):
+            return NumberDataPoint(attributes, start, now, value, exemplars)
+        case Buckets(counts, sum_, total, least, most):
+            return HistogramDataPoint(
+                attributes, start, now, total, sum_, counts, stream.bounds, least, most, exemplars
+            )
+        case Exponential():
+            return ExponentialHistogramDataPoint(
+                attributes,
+                start,
+                now,
+                point.total,
+                point.sum,
+                point.scale,
+                point.zeros,
+                SdkBuckets(*point.positive),
+                SdkBuckets(*point.negative),
+                0,
+                point.min,
+                point.max,
+                exemplars,
+            )

@@ -1,0 +1,271 @@
+"""Several workers push one truth to a real Prometheus, whatever becomes of them."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Service, query, wait_for
+from tests.support.prometheus import pushed_prometheus, raw
+from tests.support.receivers import grpc_receiver
+from tests.support.workers import (
+    COMMANDS,
+    GUNICORN,
+    UVICORN,
+    Load,
+    all_up,
+    requests,
+    spread,
+    workers,
+)
+
+REQUESTS = 'sum(app_requests_total{path="/health"})'
+PUSHED = ("app_requests_total", "app_responses_total", "app_requests_processing_time_seconds_count")
+
+
+@contextmanager
+def pushing(
+    folder: Path, url: str, command: Sequence[str] = UVICORN, interval: int = 500, **more: str
+) -> Iterator[Service]:
+    """Workers that are scraped and push."""
+    environment = {
+        "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{url}/api/v1/otlp/v1/metrics",
+        "OTEL_METRIC_EXPORT_INTERVAL": str(interval),
+        "OTEL_SERVICE_NAME": "shop",
+        **more,
+    }
+    with workers(folder, command=command, **environment) as app:
+        yield app
+
+
+def value(url: str, expression: str) -> float:
+    return sum(query(url, expression).values())
+
+
+def becomes(url: str, expression: str, wanted: float, patience: float = 20) -> None:
+    wait_for(lambda: value(url, expression) == wanted, f"{expression} is {wanted}", patience)
+
+
+def never_went_back(url: str) -> None:
+    """No series of the service has ever been less than before, and there is one instance."""
+    for name in PUSHED:
+        series = raw(url, f'{name}{{job="shop"}}')
+        assert series
+        for samples in series.values():
+            values = [each for _, each in samples]
+            assert values == sorted(values)
+        assert len({dict(labels)["instance"] for labels in series}) == 1
+
+
+@pytest.mark.parametrize(
+    "command", ["uvicorn", "gunicorn", "gunicorn --preload", "hypercorn", "granian"]
+)
+def test_what_is_pushed_is_what_is_scraped(tmp_path: Path, command: str) -> None:
+    with pushed_prometheus(tmp_path) as url, pushing(tmp_path, url, COMMANDS[command]) as app:
+        pids = all_up(app)
+        for _ in range(200):
+            app.get("/health")
+        for weight in (1, 2, 10) * 10:
+            app.get(f"/weigh/{weight}")
+        becomes(url, REQUESTS, 200)
+        becomes(url, 'sum(weight_kg_bucket{le=~"5|5.0"})', 20)
+        becomes(url, "sum(queue_length)", 130)
+        by_worker = query(url, "sum by (process_pid) (app_memory_usage_bytes)")
+        assert {int(pid) for (pid,) in by_worker} == pids
+        assert value(url, "count(target_info)") == 1
+        never_went_back(url)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["uvicorn", "gunicorn"])
+def test_another_worker_goes_on_when_the_one_that_pushes_has_ended(
+    tmp_path: Path, command: str, how: signal.Signals
+) -> None:
+    with pushed_prometheus(tmp_path) as url, pushing(tmp_path, url, COMMANDS[command]) as app:
+        pids = all_up(app)
+        with Load(app) as load:
+            # Each of them in turn, and so the one that leads, too.
+            for pid in sorted(pids):
+                time.sleep(1)
+                os.kill(pid, how)
+        time.sleep(2)
+        scraped = requests(app)
+        becomes(url, REQUESTS, scraped)
+        assert scraped <= load.answered + 1
+        never_went_back(url)
+        # The gauges of those that have ended are gone, and not five minutes later.
+        living = all_up(app)
+        assert living.isdisjoint(pids)
+        becomes(url, 'count(app_memory_usage_bytes{type="rss"})', len(living))
+        # No moment without numbers: the longest time between two samples is some intervals.
+        samples = raw(url, 'app_requests_total{path="/health"}')
+        times = sorted(at for series in samples.values() for at, _ in series)
+        assert max(b - a for a, b in pairwise(times)) < 3
+
+
+def test_a_hup_of_gunicorn_goes_on_where_it_was(tmp_path: Path) -> None:
+    with pushed_prometheus(tmp_path) as url, pushing(tmp_path, url, GUNICORN) as app:
+        pids = all_up(app)
+        for _ in range(100):
+            app.get("/health")
+        becomes(url, REQUESTS, 100)
+        os.kill(app.process.popen.pid, signal.SIGHUP)
+        wait_for(lambda: all_up(app).isdisjoint(pids), "all workers are new")
+        for _ in range(100):
+            app.get("/health")
+        becomes(url, REQUESTS, 200)
+        never_went_back(url)
+
+
+def test_all_that_was_counted_before_the_first_push_is_in_the_increase(tmp_path: Path) -> None:
+    with (
+        pushed_prometheus(tmp_path) as url,
+        pushing(tmp_path, url, interval=5000) as app,
+    ):
+        for _ in range(120):
+            app.get("/health")
+        becomes(url, REQUESTS, 120)
+        increase = value(url, 'sum(increase(app_requests_total{path="/health"}[1m]))')
+        # Prometheus extrapolates to the window's ends, by half an interval at most each.
+        assert 118 <= increase <= 160
+
+
+def test_a_service_that_stops_ends_its_series_and_the_next_one_counts_from_zero(
+    tmp_path: Path,
+) -> None:
+    with pushed_prometheus(tmp_path) as url:
+        with pushing(tmp_path, url) as app:
+            all_up(app)
+            for _ in range(300):
+                app.get("/health")
+            becomes(url, REQUESTS, 300)
+            app.process.stop()
+        # At once, and not after five minutes.
+        becomes(url, "count(app_requests_total) or vector(0)", 0, patience=3)
+        began = time.time()
+        with pushing(tmp_path, url, interval=2000) as app:
+            for _ in range(200):
+                app.get("/health")
+            becomes(url, REQUESTS, 200)
+            assert value(url, "count(count by (instance) (app_requests_total))") == 1
+            window = f"{time.time() - began:.0f}s"
+            increase = value(url, f'sum(increase(app_requests_total{{path="/health"}}[{window}]))')
+            assert 195 <= increase <= 300
+
+
+def test_an_outage_of_prometheus_loses_nothing(tmp_path: Path) -> None:
+    with pushed_prometheus(tmp_path) as url:
+        port = int(url.rsplit(":", 1)[1])
+        # What is pushed while it is away is pushed again: the totals are cumulative.
+    with pushing(tmp_path, url) as app:
+        with pushed_prometheus(tmp_path, port):
+            all_up(app)
+            for _ in range(50):
+                app.get("/health")
+            becomes(url, REQUESTS, 50)
+        for _ in range(50):
+            app.get("/health")
+        time.sleep(3)
+        with pushed_prometheus(tmp_path, port):
+            becomes(url, REQUESTS, 100)
+            never_went_back(url)
+
+
+def test_a_users_own_instance_id_stays(tmp_path: Path) -> None:
+    own = "service.instance.id=shop-1,deployment.environment.name=test"
+    with (
+        pushed_prometheus(tmp_path) as url,
+        pushing(tmp_path, url, OTEL_RESOURCE_ATTRIBUTES=own) as app,
+    ):
+        all_up(app)
+        for _ in range(50):
+            app.get("/health")
+        becomes(url, 'sum(app_requests_total{path="/health", instance="shop-1"})', 50)
+        never_went_back(url)
+
+
+def test_two_services_on_one_host_never_mix(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    with (
+        pushed_prometheus(tmp_path) as url,
+        pushing(tmp_path / "one", url, TMPDIR=str(tmp_path)) as one,
+        pushing(
+            tmp_path / "other", url, GUNICORN, TMPDIR=str(tmp_path), OTEL_SERVICE_NAME="bank"
+        ) as other,
+    ):
+        for _ in range(30):
+            one.get("/health")
+        for _ in range(70):
+            other.get("/health")
+        becomes(url, 'sum(app_requests_total{path="/health", job="shop"})', 30)
+        becomes(url, 'sum(app_requests_total{path="/health", job="bank"})', 70)
+
+
+FILE = """
+file_format: "1.0"
+resource:
+  attributes:
+    - name: service.name
+      value: shop
+meter_provider:
+  readers:
+    - periodic:
+        interval: 500
+        exporter:
+          otlp_http:
+            endpoint: {endpoint}
+"""
+
+
+def test_a_declarative_file_follows_the_same_rule(tmp_path: Path) -> None:
+    with pushed_prometheus(tmp_path) as url:
+        path = tmp_path / "otel.yaml"
+        path.write_text(FILE.format(endpoint=f"{url}/api/v1/otlp/v1/metrics"))
+        with workers(tmp_path, command=UVICORN, OTEL_CONFIG_FILE=str(path)) as app:
+            for _ in range(100):
+                app.get("/health")
+            becomes(url, REQUESTS, 100)
+            time.sleep(2)
+            assert value(url, REQUESTS) == 100
+            never_went_back(url)
+            app.process.stop()
+        becomes(url, "count(app_requests_total) or vector(0)", 0, patience=3)
+
+
+def test_over_grpc_one_instance_pushes_what_all_have_measured(tmp_path: Path) -> None:
+    with (
+        grpc_receiver() as (endpoint, receiver),
+        workers(
+            tmp_path,
+            OTEL_METRICS_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_METRIC_EXPORT_INTERVAL="300",
+        ) as app,
+    ):
+        answered = spread(app)
+
+        def pushed() -> int:
+            points = receiver.metrics()["app_requests"].sum.data_points
+            return sum(
+                point.as_int
+                for point in points
+                if any(each.value.string_value == "/health" for each in point.attributes)
+            )
+
+        wait_for(lambda: receiver.requests and pushed() == answered, "all is pushed")
+        instances = {
+            each.value.string_value
+            for request in receiver.requests
+            for resource in request.resource_metrics
+            for each in resource.resource.attributes
+            if each.key == "service.instance.id"
+        }
+        assert len(instances) == 1
