@@ -22,6 +22,9 @@ class Text(NamedTuple):
     en: str
 
 
+EMPTY = Text("데이터 없음", "No data")
+
+
 def translate(content: Any, language: str) -> Any:
     """The content with each `Text` in one of the `LANGUAGES`."""
     if isinstance(content, Text):
@@ -115,7 +118,7 @@ def panel(
         "title": title,
         "description": description,
         "datasource": DATASOURCE,
-        "fieldConfig": {"defaults": defaults, "overrides": list(overrides)},
+        "fieldConfig": {"defaults": {"noValue": EMPTY, **defaults}, "overrides": list(overrides)},
         "options": options,
         "targets": [{"refId": chr(ord("A") + index), **each} for index, each in enumerate(queries)],
         "transformations": list(transformations),
@@ -205,10 +208,10 @@ def figure(
     unit: str,
     size: tuple[int, int],
     filled: bool = False,
-    curve: bool = False,
+    text_size: int = 34,
     **defaults: Any,
 ) -> Panel:
-    """One number: its last value, with its curve behind it or filled with a threshold's colour."""
+    """One number: its last value, in a colour or filled with the one of its threshold."""
     return panel(
         "stat",
         title,
@@ -217,11 +220,11 @@ def figure(
         size=size,
         options={
             "colorMode": "background" if filled else "value",
-            "graphMode": "area" if curve else "none",
+            "graphMode": "none",
             "justifyMode": "center",
             "orientation": "auto",
             "textMode": "value",
-            "text": {"valueSize": 34},
+            "text": {"valueSize": text_size},
             "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
         },
         unit=unit,

@@ -52,13 +52,15 @@ def responses(status: str = "") -> str:
 def increase(series: str, window: str) -> str:
     """How much counters have increased in a window, the first value of a new one included.
 
-    PromQL's own increase() of a counter that is new with the value 1 is 0: a first error would
-    be nowhere. So a counter that was not there before the window counts with its value, if its
-    app was there already: not when Prometheus has just begun to scrape an app that runs.
+    PromQL's own increase() of a counter that is new with the value 1 is 0, which would hide a
+    first error. So a counter that was not there before the window counts with its value, if it
+    has fewer samples than the memory of its app, which is there from the start: not when
+    Prometheus has just begun to scrape an app that was running already.
     """
     return (
-        f"(({series} unless {series} offset {window})"
-        f" and on (job, instance) {MEMORY} offset {window}"
+        f"({series} unless {series} offset {window}"
+        f" unless count_over_time({series}[{window}]) >= on (job, instance) group_left"
+        f" max by (job, instance) (count_over_time({MEMORY}[{window}]))"
         f" or increase({series}[{window}]))"
     )
 
@@ -119,7 +121,7 @@ def _tiles() -> Iterator[Panel]:
         return figure(title, description, query(expression), **{"size": (4, 4), **more})
 
     limits = {"filled": True, "color": {"mode": "thresholds"}}
-    plain = {"color": fixed("blue"), "curve": True, "min": 0, "mappings": [NO_DATA]}
+    plain = {"color": fixed("blue"), "min": 0, "mappings": [NO_DATA]}
     yield tile(
         Text("상태", "State"),
         Text(
@@ -175,7 +177,6 @@ def _tiles() -> Iterator[Panel]:
         f"{ratio('5..', WINDOW)} or vector(NaN)",
         unit="percentunit",
         decimals=1,
-        curve=True,
         min=0,
         **limits,
         thresholds=thresholds("transparent", (ERROR_RATIO / 5, "yellow"), (ERROR_RATIO, "red")),
@@ -189,7 +190,6 @@ def _tiles() -> Iterator[Panel]:
         ),
         f"{quantile(0.95)} or vector(NaN)",
         unit="s",
-        curve=True,
         min=0,
         **limits,
         thresholds=thresholds("transparent", (SECONDS / 2, "yellow"), (SECONDS, "red")),
@@ -330,7 +330,13 @@ def _paths() -> Panel:
         ),
     ]
     fields = [
-        override(f"^Value #{chr(ord('A') + index)}$", displayName=name, **properties)
+        override(
+            f"^Value #{chr(ord('A') + index)}$",
+            displayName=name,
+            # What the path leaves of 1,280 pixels.
+            custom__width=120,
+            **properties,
+        )
         for index, (name, _, properties) in enumerate(columns)
     ]
     chosen = "var-path=${__value.raw:percentencode}&${job:queryparam}&${instance:queryparam}"
@@ -352,17 +358,16 @@ def _paths() -> Panel:
         options={
             "showHeader": True,
             "cellHeight": "sm",
-            "sortBy": [{"displayName": "5xx", "desc": True}],
+            "sortBy": [{"displayName": each, "desc": True} for each in ("5xx", "p95")],
         },
         overrides=[
-            override("^path$", displayName=Text("경로", "Path"), custom__width=330, links=[only]),
+            override("^path$", displayName=Text("경로", "Path"), links=[only]),
             *fields,
         ],
         transformations=[
             {"id": "joinByField", "options": {"byField": "path", "mode": "outer"}},
             {"id": "filterFieldsByName", "options": {"include": {"pattern": "^(path|Value.*)$"}}},
         ],
-        noValue="-",
         mappings=[NO_DATA],
         color={"mode": "thresholds"},
         thresholds=thresholds("text"),
@@ -515,7 +520,7 @@ def _saturation() -> Iterator[Panel]:
         soft_max=1,
         calculations=["max"],
         limit=0.9,
-        noValue=Text("워커가 여럿이거나 푸시 방식입니다", "Several workers, or pushed"),
+        noValue=Text("데이터 없음 (설명 참고)", "No data (see the description)"),
     )
 
 

@@ -23,7 +23,6 @@ from grafana.dashboards.panels import (
 
 SIZE = (12, 8)
 UID = Text("fastapi-metrics", "fastapi-metrics-en")
-EMPTY = Text("데이터 없음", "No data")
 PATHS = {
     "/": "blue",
     "/random_sleep": "orange",
@@ -105,8 +104,8 @@ def _panels() -> Iterator[Panel]:
         query_now("sum(app_requests_total)"),
         unit="locale",
         size=SIZE,
+        text_size=72,
         decimals=0,
-        noValue=EMPTY,
         color=fixed("blue"),
     )
     yield panel(
@@ -131,7 +130,6 @@ def _panels() -> Iterator[Panel]:
         overrides=_by_path(),
         unit="locale",
         decimals=0,
-        noValue=EMPTY,
         color={"mode": "palette-classic-by-name"},
     )
 
@@ -163,7 +161,6 @@ def _panels() -> Iterator[Panel]:
         },
         unit="s",
         min=0,
-        noValue=EMPTY,
         color={"mode": "thresholds"},
         thresholds=thresholds("blue", (0.25, "yellow"), (0.5, "red")),
     )
@@ -218,8 +215,8 @@ def _panels() -> Iterator[Panel]:
         query_now("sum(app_increase_count_total)"),
         unit="locale",
         size=SIZE,
+        text_size=72,
         decimals=0,
-        noValue=EMPTY,
         color=fixed("blue"),
     )
     yield _over_time(
