@@ -113,12 +113,13 @@ def panel(
     **defaults: Any,
 ) -> Panel:
     """A panel of any type; `defaults` are the options of all its fields."""
+    defaults.setdefault("noValue", EMPTY)
     content = {
         "type": kind,
         "title": title,
         "description": description,
         "datasource": DATASOURCE,
-        "fieldConfig": {"defaults": {"noValue": EMPTY, **defaults}, "overrides": list(overrides)},
+        "fieldConfig": {"defaults": defaults, "overrides": list(overrides)},
         "options": options,
         "targets": [{"refId": chr(ord("A") + index), **each} for index, each in enumerate(queries)],
         "transformations": list(transformations),
@@ -158,6 +159,8 @@ def curves(
         style: How lines are drawn, if not as everywhere.
         defaults: Further options of all lines.
     """
+    # By name, so that a path has the same colour in every panel.
+    defaults.setdefault("color", {"mode": "palette-classic-by-name"})
     calculations = list(calculations) or (["max"] if legend == "table" else [])
     place = {"placement": "right", "width": 260} if legend == "table" else {"placement": "bottom"}
     sort = {"sortBy": "Max", "sortDesc": True} if "max" in calculations else {}
@@ -192,11 +195,10 @@ def curves(
             },
             "tooltip": {"mode": "multi", "sort": "desc", "hideZeros": True},
         },
-        # By name, so that a path has the same colour in every panel.
-        **{"color": {"mode": "palette-classic-by-name"}, **defaults},
         unit=unit,
         min=0,
         custom=custom,
+        **defaults,
     )
 
 

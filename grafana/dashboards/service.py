@@ -353,7 +353,7 @@ def _paths() -> Panel:
             "Each path over the whole time range, those with the most 5xx first. Click a column "
             "to sort, a path to see only that path.",
         ),
-        [query_now(expression, format="table") for _, expression, _ in columns],
+        [query_now(expression, name, format="table") for name, expression, _ in columns],
         size=(24, 9),
         options={
             "showHeader": True,
@@ -543,6 +543,7 @@ def _operation() -> Iterator[Panel]:
             },
             noValue=empty,
             unit="none",
+            decimals=0,
             mappings=list(states),
             color={"mode": "thresholds"},
             thresholds=thresholds("text"),

@@ -34,7 +34,7 @@ PATHS = {
 
 _ONE_MINUTE = Text(
     " 1분 구간에 값이 두 개 이상 필요하므로 수집 또는 푸시 주기는 30초 이하여야 합니다.",
-    " Needs two values in a minute: scrape or push at least every 30 seconds.",
+    " Needs two samples per minute: scrape or push at least every 30 seconds.",
 )
 
 
