@@ -1,13 +1,13 @@
 """The dashboard, held to what the tutorial has."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.support.dashboard import dashboard, queries
-from tests.support.processes import ROOT, program
+from tests.support.processes import ROOT
+from tests.support.promtool import check, series
 
 OVERVIEW, SPEED, TRAFFIC = "요청 및 응답 개요", "성능 지표", "트래픽 분석"
 MEMORY, EXERCISE = "메모리 사용량", "Increase Count 통계"
@@ -124,11 +124,6 @@ def test_the_data_source_and_the_provider_of_the_dashboard() -> None:
     assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
 
 
-def series(name: str, values: str, **labels: str) -> dict[str, str]:
-    shown = ",".join(f'{label}="{value}"' for label, value in labels.items())
-    return {"series": f"{name}{{{shown}}}", "values": values}
-
-
 def test_the_queries_give_exact_values_over_their_windows(tmp_path: Path) -> None:
     """promtool evaluates every query over two hours of samples, one each 15 seconds.
 
@@ -179,30 +174,9 @@ def test_the_queries_give_exact_values_over_their_windows(tmp_path: Path) -> Non
         "Increase Count 초당 호출 수": [("{}", 0.25)],
     }
     assert expected.keys() == queries().keys()
-    case = {
-        "rule_files": [],
-        "evaluation_interval": "15s",
-        "tests": [
-            {
-                "interval": "15s",
-                "input_series": samples,
-                "promql_expr_test": [
-                    {
-                        # Rounded to a power of two: promtool compares to the last bit.
-                        "expr": f"round({expression}, 1 / 1024)",
-                        "eval_time": "60m",
-                        "exp_samples": [
-                            {"labels": labels, "value": value} for labels, value in expected[title]
-                        ],
-                    }
-                    for title, expression in queries().items()
-                ],
-            }
-        ],
-    }
-    path = tmp_path / "dashboard.yml"
-    path.write_text(yaml.safe_dump(case, allow_unicode=True))
-    result = subprocess.run(
-        [program("promtool"), "test", "rules", path], capture_output=True, text=True, timeout=60
+    check(
+        tmp_path,
+        "15s",
+        samples,
+        [(expression, "60m", expected[title]) for title, expression in queries().items()],
     )
-    assert result.returncode == 0, result.stdout + result.stderr
