@@ -50,10 +50,9 @@ def queries(name: str = TUTORIAL, window: str = "1m", over: str = "15m") -> dict
 def shown(panel: dict[str, Any], value: float) -> tuple[str | None, str]:
     """The text in place of a value, if there is one, and the colour, by Grafana's rules."""
     defaults = panel["fieldConfig"]["defaults"]
+    steps = defaults.get("thresholds", {"steps": [{"color": "text", "value": None}]})["steps"]
     (*_, colour) = (
-        step["color"]
-        for step in defaults["thresholds"]["steps"]
-        if step["value"] is None or value >= step["value"]
+        step["color"] for step in steps if step["value"] is None or value >= step["value"]
     )
     for mapping in defaults.get("mappings", []):
         options = mapping["options"]
