@@ -103,8 +103,9 @@ REQUEST_RATE = (
 """0 if there are no requests, but nothing if the window is too short for the interval."""
 
 _GUESS = Text(
-    " 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 구분하지 못합니다.",
-    " Estimated from the histogram's bounds: below 5 ms and above 10 s it is only a guess.",
+    " 백분위수는 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 구분하지 못합니다.",
+    " Quantiles are estimated from the histogram's bounds: below 5 ms and above 10 s they are only "
+    "a guess.",
 )
 
 
@@ -159,7 +160,7 @@ def _tiles() -> Iterator[Panel]:
         Text(
             "선택한 경로에서 초당 완료된 요청 수. '-'이면 데이터 소스의 수집 주기 설정이 실제 수집 "
             "또는 푸시 주기보다 짧은 것입니다.",
-            "Requests of the chosen paths completed per second. - means that the data "
+            "Requests of the chosen paths completed per second. '-' means that the data "
             "source's interval is shorter than the one at which metrics are scraped or pushed.",
         ),
         REQUEST_RATE,

@@ -47,12 +47,9 @@ def _minute(ko: str, en: str) -> Text:
 
 
 def _over_time(title: Text, description: Text, target: Json, **more: Any) -> Panel:
-    return curves(
-        title,
-        description,
-        target,
-        **{"size": SIZE, "style": {"fillOpacity": 10, "showPoints": "auto"}, **more},
-    )
+    # Filled areas of many paths would hide each other.
+    style = {"fillOpacity": 0 if "legend" in more else 10, "showPoints": "auto"}
+    return curves(title, description, target, size=SIZE, style=style, **more)
 
 
 def _mean(window: str) -> str:
