@@ -1,7 +1,6 @@
 """Each query of each dashboard, asked of a real Prometheus after real traffic."""
 
 import json
-import re
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dashboard import ALL, SERVICE, dashboard, expand, queries
+from tests.support.dashboard import ALL, SERVICE, offered, queries
 from tests.support.processes import ROOT, get, query, script, service, wait_for
 from tests.support.prometheus import prometheus
 
@@ -156,14 +155,7 @@ def test_a_row_of_the_table_is_the_path_with_its_sums(asked: Asked) -> None:
 
 
 def test_the_variables_offer_what_there_is(asked: Asked) -> None:
-    offered = {}
-    for variable in dashboard(SERVICE)["templating"]["list"][1:]:
-        found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"])
-        assert found is not None
-        query = urllib.parse.urlencode({"match[]": expand(found[1])})
-        answer = get(f"{asked.url}/api/v1/label/{found[2]}/values?{query}")
-        offered[variable["name"]] = json.loads(answer)["data"]
     # Not Prometheus itself, which is scraped as well.
-    assert offered["job"] == ["fastapi"]
-    assert offered["instance"] == ["host.docker.internal:8000"]
-    assert "/random_sleep" in offered["path"]
+    assert offered(asked.url, "job") == ["fastapi"]
+    assert offered(asked.url, "instance") == ["host.docker.internal:8000"]
+    assert "/random_sleep" in offered(asked.url, "path")

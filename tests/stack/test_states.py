@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.test_alerts import APP, firing
-from tests.support.dashboard import SERVICE, panel, queries, shown
+from tests.support.dashboard import SERVICE, offered, panel, queries, shown
 from tests.support.processes import ROOT, Service, free_port, query, script, service, wait_for
 from tests.support.prometheus import INTERVAL, prometheus
 
@@ -39,6 +39,9 @@ def test_an_app_that_has_never_run(tmp_path: Path) -> None:
         screen = Screen(url)
         wait_for(lambda: "FastAPIDown" in firing(url), "the alert fires")
         wait_for(lambda: screen.ask("알림")[()] > 0, "the alert is stored")
+        # The alert makes it known to the variables, which find no metrics of it.
+        assert offered(url, "job") == ["fastapi"]
+        assert offered(url, "instance") == ["host.docker.internal:8000"]
         assert screen.tile("상태") == ("중단", "red")
         assert screen.tile("알림") == (None, "red")
         assert screen.ask("초당 요청 수") == {(): 0}

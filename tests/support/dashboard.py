@@ -1,9 +1,11 @@
 """The dashboards as they are provisioned, and what a person sees on them."""
 
 import json
+import re
+import urllib.parse
 from typing import Any
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, get
 
 FOLDER = ROOT / "grafana/provisioning/dashboards"
 TUTORIAL = "fastapi_dashboard.json"
@@ -45,6 +47,21 @@ def queries(name: str = TUTORIAL, window: str = "1m", over: str = "15m") -> dict
         for panel in panels(name)
         for target in panel["targets"]
     }
+
+
+def offered(url: str, variable: str) -> list[str]:
+    """What can be chosen for a variable of the service dashboard."""
+    (definition,) = (
+        each["definition"]
+        for each in dashboard(SERVICE)["templating"]["list"]
+        if each["name"] == variable
+    )
+    found = re.fullmatch(r"label_values\((.*), (\w+)\)", definition)
+    assert found is not None
+    asked = urllib.parse.urlencode({"match[]": expand(found[1])})
+    answer = json.loads(get(f"{url}/api/v1/label/{found[2]}/values?{asked}"))
+    values: list[str] = answer["data"]
+    return values
 
 
 def shown(panel: dict[str, Any], value: float) -> tuple[str | None, str]:
