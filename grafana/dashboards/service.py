@@ -295,7 +295,13 @@ def _paths() -> Panel:
         (
             "5xx",
             f"sum{by} ({errors}) or 0 * sum{by} ({requests})",
-            {"unit": "locale", "decimals": 0, **filled((0.5, "yellow"))},
+            {
+                "unit": "locale",
+                "decimals": 0,
+                # Not filled: a few errors on each of many paths would fill the whole column.
+                "thresholds": thresholds("text", (0.5, "orange")),
+                "custom__cellOptions": {"type": "color-text"},
+            },
         ),
         (
             Text("5xx 비율", "5xx ratio"),

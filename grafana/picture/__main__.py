@@ -1,7 +1,7 @@
 """Draw the service dashboard's first screen into docs/pictures, from real requests.
 
-An app and Prometheus run until there is enough to see; a path of the app fails in the last three
-minutes. The page that draws is Grafana's own components without its server. Needs prometheus, npm
+An app and Prometheus run until there is enough to see; a path of the app fails in the last minutes,
+long enough for an alert. The page that draws is Grafana's own components without its server. Needs prometheus, npm
 and Chromium with a font that has Korean (Debian: chromium, fonts-noto-cjk) on the PATH, and some
 500 MB of packages, which are kept in the user's cache folder.
 """
@@ -30,7 +30,7 @@ PICTURES = {
     "service_dashboard.json": "service_dashboard.ko.png",
 }
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-FAILURE = 180.0
+FAILURE = 400.0
 CONFIGURATION = """
 global: {{scrape_interval: 5s, evaluation_interval: 5s}}
 rule_files: ["{root}/prometheus/rules/*.yml"]

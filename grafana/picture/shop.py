@@ -35,7 +35,7 @@ def _add(path: str, mean: float) -> None:
     async def answer(item: int = 0) -> dict[str, int]:
         await asyncio.sleep(random.expovariate(1 / mean))
         failing = path == "/checkout" and time.monotonic() - BEGAN > FAILS_AFTER
-        if random.random() < (0.7 if failing else 0.0005):
+        if random.random() < (0.7 if failing else 0.0002):
             raise HTTPException(503)
         if item > 90:
             raise HTTPException(404)
