@@ -346,7 +346,9 @@ def _paths() -> Panel:
         )
         for index, (name, _, properties) in enumerate(columns)
     ]
-    chosen = "var-path=${__value.raw:percentencode}&${job:queryparam}&${instance:queryparam}"
+    # The other choices stay as they are.
+    kept = "&".join(f"${{{name}:queryparam}}" for name in ("datasource", "job", "instance"))
+    chosen = f"var-path=${{__value.raw:percentencode}}&{kept}"
     only = {
         "title": Text("이 경로만 보기", "Show only this path"),
         "url": Text(*(f"/d/{uid}?${{__url_time_range}}&{chosen}" for uid in UID)),
