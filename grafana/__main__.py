@@ -68,7 +68,9 @@ def compare(exported: Path) -> Iterator[str]:
     new = json.loads(exported.read_text(encoding="utf-8"))
     all_ = {content["uid"]: content for content in map(json.loads, _dashboards())}
     if new.get("uid") not in all_:
-        raise SystemExit(f"{exported}: its uid is none of {', '.join(all_)}")
+        raise SystemExit(
+            f"{exported}: no uid of {', '.join(all_)}; export it with the model Classic"
+        )
     before, after = dict(_flat(all_[new["uid"]])), dict(_flat(new))
     for path in dict.fromkeys([*before, *after]):
         if before.get(path) != after.get(path):

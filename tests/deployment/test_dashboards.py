@@ -55,7 +55,7 @@ def test_what_was_changed_in_grafana_is_shown_by_panel(tmp_path: Path) -> None:
     exported.write_text("{}")
     refused = run_module("grafana", "--compare", str(exported))
     assert refused.returncode == 1
-    assert "its uid is none of" in refused.stderr
+    assert "export it with the model Classic" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ALL)
