@@ -10,6 +10,7 @@ from grafana.dashboards.panels import (
     Json,
     Panel,
     Text,
+    by_status,
     curves,
     dashboard,
     figure,
@@ -23,7 +24,6 @@ from grafana.dashboards.panels import (
     thresholds,
     variable,
 )
-from grafana.dashboards.panels import by_status as colours_by_status
 
 UID = Text("fastapi-service", "fastapi-service-en")
 
@@ -226,7 +226,7 @@ def _overview() -> Iterator[Panel]:
         unit="reqps",
         size=size,
         soft_max=1,
-        overrides=colours_by_status("{}xx"),
+        overrides=by_status("{}xx"),
         style={"fillOpacity": 55, "lineWidth": 1, "stacking": {"mode": "normal", "group": "A"}},
     )
     yield curves(
@@ -244,7 +244,7 @@ def _overview() -> Iterator[Panel]:
         soft_max=ERROR_RATIO * 1.2,
         limit=ERROR_RATIO,
         overrides=[
-            *colours_by_status("{}xx"),
+            *by_status("{}xx"),
             override("^5xx", custom__fillOpacity=15),
             override("^4xx", custom__lineStyle={"fill": "dash", "dash": [6, 4]}),
         ],
