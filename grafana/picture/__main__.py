@@ -1,7 +1,7 @@
 """Draw the service dashboard's first screen into docs/pictures, from real requests.
 
-An app and Prometheus run until there is enough to see; one path fails in the last minutes, long
-enough for an alert. The page that draws is Grafana's own components without its server. Needs
+An app and Prometheus run until there is enough to see; one path fails in the last minutes. The
+page that draws is Grafana's own components without its server. Needs
 prometheus, npm, and Chromium with a Korean font (Debian: chromium, fonts-noto-cjk). Some 500 MB of
 packages are kept in the user's cache folder.
 """
