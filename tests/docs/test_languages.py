@@ -11,6 +11,7 @@ PAIRS = [
     ("docs/reliability.md", "docs/reliability.ko.md"),
     ("docs/tutorial.en.md", "docs/tutorial.ko.md"),
     ("docs/migrating.en.md", "docs/migrating.ko.md"),
+    ("docs/dashboards.en.md", "docs/dashboards.ko.md"),
 ]
 
 

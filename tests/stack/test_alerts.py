@@ -61,4 +61,4 @@ def test_errors_fire_and_a_dead_app_does(tmp_path: Path) -> None:
         app.process.kill()
         wait_for(lambda: "FastAPIDown" in firing(url), "the dead app is noticed")
         down = firing(url)["FastAPIDown"]["annotations"]["summary"]
-        assert down == "host.docker.internal:8000 does not answer Prometheus"
+        assert down == "fastapi: host.docker.internal:8000 does not answer Prometheus"

@@ -8,18 +8,31 @@ from typing import Any
 
 import pytest
 
-from tests.support.dashboard import ALL, SERVICE, dashboard, queries
+from tests.support.dashboard import ALL, SERVICE, offered, queries
 from tests.support.processes import ROOT, get, query, script, service, wait_for
 from tests.support.prometheus import prometheus
 
 APP = """
+from fastapi import Response
 from app.main import app
 
 @app.get("/fails")
 async def fails() -> None:
     raise RuntimeError
+
+@app.get("/moved")
+async def moved() -> Response:
+    return Response(status_code=304)
 """
-TRAFFIC = {"/": 30, "/health": 20, "/fails": 10, "/random_sleep": 5, "/increase_count": 5}
+TRAFFIC = {
+    "/": 30,
+    "/health": 20,
+    "/fails": 10,
+    "/random_sleep": 5,
+    "/increase_count": 5,
+    "/moved": 3,
+    "/nope": 2,
+}
 PROMETHEUS = {"up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS"}
 """What Prometheus itself adds to what it scrapes."""
 
@@ -28,8 +41,9 @@ Values = dict[tuple[str, ...], float]
 
 @dataclass
 class Asked:
-    """The names on /metrics, and the values and metrics of each query."""
+    """Prometheus, the names on /metrics, and the values and metrics of each query."""
 
+    url: str
     names: set[str]
     values: dict[str, Values]
     metrics: dict[str, set[str]]
@@ -82,7 +96,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
             for expression in expressions
         }
         values = {expression: query(url, expression) for expression in expressions}
-        yield Asked({name for name, _ in app.series()}, values, metrics)
+        yield Asked(url, {name for name, _ in app.series()}, values, metrics)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -99,26 +113,49 @@ def test_no_query_names_a_series_that_is_not_there(asked: Asked, name: str) -> N
 
 
 def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
-    target = ("host.docker.internal:8000",)
-    shares = asked.shown("경로별 오류 비율")
-    assert shares["/fails",] == 1
-    assert {share for path, share in shares.items() if path != ("/fails",)} == {0}
-    (errors,) = asked.shown("오류 비율").values()
-    assert errors == pytest.approx(TRAFFIC["/fails"] / sum(TRAFFIC.values()), rel=0.2)
+    target = ("host.docker.internal:8000", "fastapi")
+    total = sum(TRAFFIC.values())
+    assert asked.shown("상태") == {(): 100}
+    for shown in (asked.shown("오류 비율 (5xx)"), asked.shown("오류 비율: 5xx")):
+        assert shown == {(): pytest.approx(TRAFFIC["/fails"] / total, rel=0.2)}
     (rate,) = asked.shown("초당 요청 수").values()
-    assert rate == pytest.approx(sum(asked.shown("경로별 초당 요청 수").values()), rel=0.01)
-    assert set(asked.shown("상태 코드별 초당 응답 수")) == {("200",), ("500",)}
-    assert asked.shown("처리 중인 요청") == {target: 0}
-    for quantile in ("p50", "p95", "p99"):
-        shown = asked.shown(f"경로별 {quantile}")
-        assert 0.1 <= shown["/random_sleep",] <= 0.5
-        assert shown["/health",] < 0.1
-    assert asked.shown("살아 있는 워커 수") == {target: 1}
-    assert asked.shown("수집 성공 여부")[("host.docker.internal:8000", "fastapi")] == 1
-    assert ("FastAPIErrors", "critical") in asked.values[queries(SERVICE)["발생한 알림"]]
+    assert rate == pytest.approx(sum(asked.shown("경로별 요청 (상위 10개)").values()), rel=0.01)
+    classes = {each: asked.shown(f"상태 코드 그룹별 응답: {each}xx")[()] for each in "5432"}
+    assert sum(classes.values()) == pytest.approx(rate, rel=0.2)
+    for digit, path in {"5": "/fails", "4": "/nope", "3": "/moved"}.items():
+        assert classes[digit] / rate == pytest.approx(TRAFFIC[path] / total, rel=0.3)
+    assert set(asked.shown("경로·상태 코드별 서버 오류")) == {("/fails", "500")}
+    assert asked.shown("처리 중인 요청") == {(): 0}
+    for p95 in (asked.shown("경로별 p95 (느린 순 10개)"), asked.shown("경로별 현황: p95")):
+        assert 0.1 <= p95["/random_sleep",] <= 0.5
+        assert p95["/health",] < 0.1
+    assert asked.shown("실행 중인 워커") == {target: 1}
+    assert asked.shown("마지막 메트릭 이후 시간")[target] < 5
+    assert asked.shown("수집 성공 여부") == {target: 1}
+    assert asked.shown("알림 이력")["FastAPIErrors", "fastapi"] == 2
+    assert asked.shown("알림")[()] >= 1
+
+
+def test_a_row_of_the_table_is_the_path_with_its_sums(asked: Asked) -> None:
+    def column(name: str) -> Values:
+        return asked.shown(f"경로별 현황: {name}")
+
+    paths = {("unmatched" if path == "/nope" else path,): n for path, n in TRAFFIC.items()}
+    # PromQL extrapolates from the few seconds that there are.
+    assert column("요청") == pytest.approx(paths, abs=1, rel=0.3)
+    assert column("5xx 비율") == {path: float(path == ("/fails",)) for path in paths}
+    assert column("4xx 비율") == {path: float(path == ("unmatched",)) for path in paths}
+    errors = column("5xx")
+    assert errors.pop(("/fails",)) == pytest.approx(TRAFFIC["/fails"], rel=0.3)
+    assert set(errors.values()) == {0}
+    assert 0.1 < column("평균")["/random_sleep",] < 0.5
+    assert column("평균")["/health",] < 0.1
+    assert sum(column("처리 시간 비중").values()) == pytest.approx(1)
+    assert column("처리 시간 비중")["/random_sleep",] > 0.5
 
 
 def test_the_variables_offer_what_there_is(asked: Asked) -> None:
-    for variable in dashboard(SERVICE)["templating"]["list"][1:]:
-        metric = variable["definition"].removeprefix("label_values(").split("{")[0].split(",")[0]
-        assert metric in asked.names
+    # Not Prometheus itself, which is scraped as well.
+    assert offered(asked.url, "job") == ["fastapi"]
+    assert offered(asked.url, "instance") == ["host.docker.internal:8000"]
+    assert "/random_sleep" in offered(asked.url, "path")

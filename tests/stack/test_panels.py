@@ -119,7 +119,7 @@ def test_calls_of_increase_count(scraped: Scraped) -> None:
     calls = TRAFFIC["/increase_count"]
     assert scraped.panel("Increase Count 총 호출 수") == {(): calls + 1}
     wanted = {(): calls / 60}
-    assert scraped.panel("Increase Count 호출 비율") == pytest.approx(wanted, rel=CLOSE)
+    assert scraped.panel("Increase Count 초당 호출 수") == pytest.approx(wanted, rel=CLOSE)
 
 
 def test_every_panel_is_tested_here() -> None:

@@ -1,0 +1,1 @@
+"""Grafana's configuration, and the program that makes the dashboards in it."""

@@ -1,0 +1,1 @@
+"""Pictures of the provisioned service dashboard, for the README."""
