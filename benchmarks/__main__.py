@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import flood, footprint, http, request, scrape, workers
+from benchmarks import flood, footprint, http, push, request, scrape, workers
 from benchmarks.table import Table
 
 TABLES = {
@@ -18,6 +18,7 @@ TABLES = {
     "memory": footprint.memory,
     "startup": footprint.startup,
     "workers": workers.run,
+    "push": push.run,
 }
 _VERSIONS = (
     "fastapi",

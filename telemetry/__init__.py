@@ -69,7 +69,7 @@ def instrument(
         provider = meter_provider or global_meter_provider()
         recorder = recorder_of(provider)
         observe_memory(provider)
-        service, endpoint = outlet_of(provider)
+        services, endpoint = outlet_of(provider)
     except Exception:
         _logger.exception("The application is not measured: its meter provider has failed")
         return
@@ -79,7 +79,7 @@ def instrument(
     @cache
     def serve() -> None:
         """Once, in the process that serves the application, when it is about to."""
-        if service is not None:
+        for service in services:
             service.join()
         if endpoint is not None:
             endpoint.serve()

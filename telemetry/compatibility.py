@@ -110,6 +110,15 @@ def has_delta_temporality(reader: object) -> bool:
     return any(each.name == "DELTA" for each in temporality.values())
 
 
+def has_exponential_histograms(reader: object) -> bool:
+    """Whether a metric reader of the SDK collects histograms as exponential ones by default.
+
+    Seen in opentelemetry-sdk 1.45. Without it, explicit buckets are expected.
+    """
+    aggregation: dict[type, Any] = getattr(reader, "_instrument_class_aggregation", {})
+    return any(type(each).__name__.startswith("Exponential") for each in aggregation.values())
+
+
 def can_send_no_recorded_value(reader: object, ended: type) -> bool:
     """Have a reader's OTLP exporter send data of a certain class with the flag for no value.
 

@@ -1,6 +1,7 @@
 """One test for each private name that the package leans on: it fails when the name moves."""
 
 import math
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -10,13 +11,14 @@ import pytest
 from fastapi import FastAPI
 from opentelemetry import metrics
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.sdk.metrics import Counter, MeterProvider
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
     InMemoryMetricReader,
     PeriodicExportingMetricReader,
 )
+from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from telemetry import compatibility
@@ -53,6 +55,12 @@ def test_the_temporality_of_a_reader() -> None:
     delta: dict[type, AggregationTemporality] = {Counter: AggregationTemporality.DELTA}
     assert compatibility.has_delta_temporality(InMemoryMetricReader(preferred_temporality=delta))
     assert not compatibility.has_delta_temporality(InMemoryMetricReader())
+
+
+def test_the_aggregation_of_a_reader() -> None:
+    own: dict[type, Aggregation] = {Histogram: ExponentialBucketHistogramAggregation()}
+    assert compatibility.has_exponential_histograms(InMemoryMetricReader(preferred_aggregation=own))
+    assert not compatibility.has_exponential_histograms(InMemoryMetricReader())
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -158,3 +166,46 @@ def test_the_package_works_without_a_name_that_has_moved(module: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "True", result.stderr
+
+
+WINDOWS = """
+import os, sys
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+import opentelemetry.exporter.prometheus, opentelemetry.sdk.metrics, psutil
+sys.modules["fcntl"] = None
+del os.getuid, os.register_at_fork
+import telemetry
+app = FastAPI()
+telemetry.instrument(app)
+client = TestClient(app)
+client.get("/nope")
+print('app_requests_total{method="GET",path="unmatched"} 1.0' in client.get("/metrics").text)
+"""
+
+
+def test_one_process_works_without_what_only_unix_has() -> None:
+    result = subprocess.run([sys.executable, "-c", WINDOWS], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("True", "")
+
+
+def test_several_workers_there_say_in_one_line_that_each_shows_its_own() -> None:
+    environment = {**os.environ, "TELEMETRY_WORKER_GROUP": "shop"}
+    result = subprocess.run(
+        [sys.executable, "-c", WINDOWS], capture_output=True, text=True, env=environment
+    )
+    assert result.stdout.strip() == "True", result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "Each worker shows its own metrics only" in line
+
+
+def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
+    code = (
+        "import sys\n"
+        "from telemetry.sdk.workers.group import worker_group\n"
+        "sys.modules.pop('multiprocessing.process', None)\n"
+        "worker_group()\n"
+        "print('multiprocessing.process' in sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr

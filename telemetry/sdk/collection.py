@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import index
 from typing import Any
 
@@ -132,6 +133,39 @@ def _exemplar(exemplar: Any) -> Exemplar:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def made_safe(data: MetricsData) -> MetricsData:
+    """The same data with numbers that every exporter takes, without the points that have none.
+
+    Parameters:
+        data: Metrics with any temporality.
+    """
+
+    def safe(metric: Metric) -> Metric:
+        data: Any = metric.data
+        points: list[Any] = []
+        for point in data.data_points:
+            try:
+                points.append(
+                    replace(point, value=_real(point.value)) if hasattr(point, "value") else point
+                )
+            except (TypeError, ValueError, OverflowError) as error:
+                _logger.warning("A value of the metric %s is left out: %s", metric.name, error)
+        return replace(metric, data=replace(data, data_points=points))
+
+    return MetricsData(
+        [
+            replace(
+                resource,
+                scope_metrics=[
+                    replace(scope, metrics=[safe(metric) for metric in scope.metrics])
+                    for scope in resource.scope_metrics
+                ],
+            )
+            for resource in data.resource_metrics
+        ]
+    )
 
 
 def _metrics(data: MetricsData) -> Iterator[tuple[InstrumentationScope, Metric]]:

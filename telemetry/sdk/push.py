@@ -30,6 +30,7 @@ from telemetry.compatibility import (
     can_send_no_recorded_value,
     is_gunicorns_arbiter,
 )
+from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
 from telemetry.sdk.service import Reading, Service
 from telemetry.sdk.snapshot import (
@@ -61,12 +62,12 @@ class Push:
     Parameters:
         reader: Exports what it collects, with cumulative temporality.
         service: What is exported.
-        name: Tells it apart from the other ways on which the service is pushed.
     """
 
-    def __init__(self, reader: MetricReader, service: Service, name: str) -> None:
+    def __init__(self, reader: MetricReader, service: Service) -> None:
         self._service = service
-        self._name = name
+        self._name = f"pushed-{len(service.pushing)}"
+        service.pushing.append(self)
         self._export: Callable[..., None] = reader._receive_metrics
         self._can_end = can_send_no_recorded_value(reader, NoRecordedValues)
         self._closed = False
@@ -102,6 +103,20 @@ class Push:
         self._service.join()
         if self._service.leads:
             self.flush(self._service.read(), timeout_millis)
+
+
+def push_deltas(reader: MetricReader) -> None:
+    """Have a reader that collects deltas push them as they are, but for values made safe.
+
+    Parameters:
+        reader: Exports what it collects.
+    """
+    export: Callable[..., None] = reader._receive_metrics
+
+    def receive(metrics_data: MetricsData, **options: Any) -> None:
+        export(made_safe(metrics_data), **options)
+
+    setattr(reader, "_receive_metrics", receive)  # noqa: B010
 
 
 def _gauges(snapshot: Snapshot) -> Snapshot:

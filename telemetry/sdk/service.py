@@ -45,16 +45,17 @@ class Service:
 
     Parameters:
         reader: Collects with cumulative temporality, and hands what it collects to `receive`.
-        resource: What the provider is about, as it was before the process was forked: the SDK
-            gives each child another ``service.instance.id``, even in the place of a user's own.
+        suffix: Tells its group apart from that of another reader of the same provider.
 
     Attributes:
-        resource: See the parameter.
+        resource: What the provider is about, as it was before the process was forked: the SDK
+            gives each child another ``service.instance.id``, even in the place of a user's own.
         pushing: What is flushed when the process ends.
     """
 
-    def __init__(self, reader: MetricReader, resource: Resource | None = None) -> None:
-        self.resource = resource
+    def __init__(self, reader: MetricReader, suffix: str = "") -> None:
+        self.resource: Resource | None = None
+        self._suffix = suffix
         self.pushing: list[Pushing] = []
         self._reader = reader
         self._collection = Collection()
@@ -167,7 +168,7 @@ class Service:
         try:
             from telemetry.sdk.workers.sharing import Sharing
 
-            sharing = Sharing(name)
+            sharing = Sharing(name + self._suffix)
         except (OSError, ImportError) as error:
             _logger.error(
                 "Each worker shows its own metrics only: workers cannot share files here (%s). "
@@ -176,6 +177,7 @@ class Service:
             )
             return None
         sharing.start(self._turn)
+        # What is pushed is flushed with its provider.
         if not self.pushing:
             register_for_shutdown(self.flush)
         return sharing

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,3 +270,47 @@ def test_over_grpc_one_instance_pushes_what_all_have_measured(tmp_path: Path) ->
             if each.key == "service.instance.id"
         }
         assert len(instances) == 1
+
+
+def test_a_users_own_aggregation_of_histograms_wins(tmp_path: Path) -> None:
+    """Exponential histograms of several workers add up, too."""
+    variable = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    own: Any = {variable: "base2_exponential_bucket_histogram"}
+    with pushed_prometheus(tmp_path) as url, pushing(tmp_path, url, **own) as app:
+        all_up(app)
+        for _ in range(100):
+            app.get("/health")
+        becomes(
+            url,
+            'sum(histogram_count(app_requests_processing_time_seconds{path="/health"}))',
+            100,
+        )
+
+
+def test_deltas_are_pushed_by_each_worker_and_add_up(tmp_path: Path) -> None:
+    with (
+        grpc_receiver() as (endpoint, receiver),
+        workers(
+            tmp_path,
+            OTEL_METRICS_EXPORTER="prometheus,otlp",
+            OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="delta",
+            OTEL_METRIC_EXPORT_INTERVAL="300",
+        ) as app,
+    ):
+        answered = spread(app)
+        time.sleep(1)
+        counts = [
+            point.as_int
+            for request in receiver.requests
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "app_requests"
+            for point in metric.sum.data_points
+            if any(each.value.string_value == "/health" for each in point.attributes)
+        ]
+        assert sum(counts) == answered
+        assert requests(app) == answered
+        assert "each worker pushes deltas of its own" in app.process.log

@@ -47,6 +47,7 @@ def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Itera
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=created-timestamp-zero-ingestion",
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):

@@ -31,6 +31,7 @@ from telemetry.compatibility import metric_readers
 from telemetry.quiet import quieten
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
+from telemetry.sdk.setup.advice import advise_on_push
 from telemetry.sdk.setup.outlet import connect
 from telemetry.sdk.shutdown import own_shutdown
 
@@ -114,6 +115,8 @@ def _configure_metrics(resource: Resource) -> None:
             _logger.error(
                 "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
             )
+    if "otlp" in exporters.exporter_names(exporters.METRICS):
+        advise_on_push()
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # Looking for exemplars costs each measurement a little.
     exemplars = _exemplar_filter() if pushed else AlwaysOffExemplarFilter()

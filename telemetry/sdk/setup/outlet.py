@@ -1,16 +1,20 @@
 """How a meter provider's metrics leave the process."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 
-from telemetry.compatibility import has_delta_temporality, resource_of
+from telemetry.compatibility import (
+    has_delta_temporality,
+    has_exponential_histograms,
+    resource_of,
+)
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.exposition.reader import EndpointReader
-from telemetry.sdk.push import Push
+from telemetry.sdk.push import Push, push_deltas
 from telemetry.sdk.service import Service
 from telemetry.sdk.shutdown import own_shutdown
 from telemetry.sdk.workers.group import worker_group
@@ -21,7 +25,7 @@ _logger = quiet_logger(__name__)
 class Outlet(NamedTuple):
     """What is shown or pushed of a provider, and what shows it if anything does."""
 
-    service: Service | None
+    services: Sequence[Service]
     endpoint: EndpointReader | None
 
 
@@ -35,35 +39,41 @@ def connect(provider: MeterProvider, readers: Iterable[MetricReader]) -> None:
         provider: The provider.
         readers: Its readers, of which at most one is an `EndpointReader`.
     """
-    endpoint, pushed, deltas = None, [], []
+    endpoint: EndpointReader | None = None
+    alike: list[MetricReader] = []
+    services: list[Service] = []
+    pushes: list[Push] = []
+    deltas: list[MetricReader] = []
     for reader in readers:
         if isinstance(reader, EndpointReader):
             endpoint = reader
         elif has_delta_temporality(reader):
             deltas.append(reader)
+            push_deltas(reader)
+        elif has_exponential_histograms(reader):
+            # It collects others than /metrics shows, and so shares them apart from those.
+            service = Service(reader, f"-exponential-{len(services)}")
+            services.append(service)
+            pushes.append(Push(reader, service))
         else:
-            pushed.append(reader)
-    service = endpoint.service if endpoint else Service(pushed[0]) if pushed else None
-    if service is not None:
+            alike.append(reader)
+    if endpoint or alike:
+        service = endpoint.service if endpoint else Service(alike[0])
+        services.append(service)
+        pushes += [Push(reader, service) for reader in alike]
+    for service in services:
         service.resource = resource_of(provider)
-    pushes = [
-        Push(reader, service, f"pushed-{number}")
-        for number, reader in enumerate(pushed)
-        if service is not None
-    ]
-    if service is not None:
-        service.pushing += pushes
-    _outlets[provider] = Outlet(service, endpoint)
+    _outlets[provider] = Outlet(services, endpoint)
     if deltas and worker_group() is not None:
         _logger.warning(
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: each worker pushes deltas of its "
             "own, under its own service.instance.id. Only cumulative metrics are added up first."
         )
-    if not pushed and not deltas:
+    if not pushes and not deltas:
         return
 
     def flush() -> None:
-        if pushes and service is not None:
+        for service in services:
             service.flush()
         for reader in deltas:
             reader.force_flush()
@@ -87,7 +97,7 @@ def outlet_of(provider: MeterProvider) -> Outlet:
     """
     if provider not in _outlets:
         endpoint = _attached(provider)
-        _outlets[provider] = Outlet(endpoint.service if endpoint else None, endpoint)
+        _outlets[provider] = Outlet([endpoint.service] if endpoint else [], endpoint)
     return _outlets[provider]
 
 

@@ -63,7 +63,7 @@ def is_over(name: str) -> bool:
     """
     if name.startswith(_NAMED):
         return True
-    namespace, parent, start = name.split("-")
+    namespace, parent, start = name.split("-")[:3]
     if namespace != str(_namespace()):
         return False
     try:

@@ -17,7 +17,7 @@ _logger = quiet_logger(__name__)
 INTERVAL = 0.5
 """Seconds between two publications, of which a worker that is killed loses the last."""
 
-_MAX_SHARE = 0.02
+_MAX_SHARE = 0.015
 
 PID = "process.pid"
 """The attribute that tells the gauges of several workers apart:
@@ -53,7 +53,7 @@ class Sharing:
     def start(self, turn: Callable[[], None]) -> None:
         """Call a function, which publishes, now and from time to time until the process ends.
 
-        Twice a second, or less often where that would take more than 2 % of a processor.
+        Twice a second, or less often where that would take more than 1.5 % of a processor.
         """
 
         def run() -> None:
