@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import telemetry
+from tests.stack.test_names import DIFFERENCES
 from tests.support.documents import blocks
 from tests.support.processes import ROOT, query, service
 from tests.support.prometheus import pushed_prometheus
@@ -179,3 +180,12 @@ def test_what_a_variable_does_to_the_dashboards(
             found = {name for name in NAMES if query(url, f"count(present_over_time({name}[2s]))")}
             assert found == arrives
             assert ("Failed to export" in app.process.log) is (not arrives)
+
+
+@pytest.mark.parametrize("name", ["docs/dashboards.en.md", "docs/dashboards.ko.md"])
+def test_the_names_that_differ_are_those_of_the_tests(name: str) -> None:
+    shown = {
+        tuple(cell.strip("`") for cell in row[1:])
+        for row in next(each for each in tables(name) if "`a_ratio`" in each[2])[2:]
+    }
+    assert shown <= {each[-2:] for each in DIFFERENCES.values()}
