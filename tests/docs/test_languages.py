@@ -123,3 +123,10 @@ def test_one_word_for_one_thing(english: str, korean: str) -> None:
     assert [word for word in KOREAN if word in read(korean)] == []
     text = re.sub(r"`[^`]*`", "", read(english)).lower()
     assert [word for word in ENGLISH if word in text] == []
+
+
+@pytest.mark.parametrize("korean", [korean for _, korean in PAIRS])
+def test_emphasis_ends_where_markdown_sees_it(korean: str) -> None:
+    """A closing * between punctuation and a letter, as in *view(x)*is, is shown as it is."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "x", read(korean), flags=re.DOTALL)
+    assert re.findall(r".*[)\]'\".,:!?]\*{1,2}[^\W_].*", text) == []
