@@ -184,6 +184,21 @@ def is_instrumented_by_contrib(app: object) -> bool:
     return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
 
 
+def switch_off_native_metrics(app: object) -> None:
+    """Have FastAPI record no ``http.server.*`` metrics of its own for an application.
+
+    It does so as soon as a global meter provider is set, at several times the cost of ours. An
+    application that was given a meter provider for them has asked for them. Seen in FastAPI
+    0.165. Without it, both are recorded.
+    """
+    config = getattr(app, "_telemetry", None)
+    if isinstance(config, dict):
+        if config.get("meter_provider") is None:
+            config["metrics"] = False
+    elif hasattr(app, "_native_telemetry"):
+        _logger.warning("FastAPI records http.server.* as well: its configuration has moved")
+
+
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
     """Whether the client has closed its connection, or None where the server does not tell.
 
