@@ -202,10 +202,10 @@ def switch_off_native_metrics(app: object) -> None:
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
     """Whether the client has closed its connection, or None where the server does not tell.
 
-    ASGI tells only whoever receives a message. But to receive takes a message from the
-    application, and invites a client that waits with ``Expect: 100-continue`` to send its body.
-    uvicorn 0.54 (and gunicorn with uvicorn's worker) has the answer beside the function itself,
-    as ``disconnected`` of the object that `receive` is a method of.
+    ASGI tells it as a message. But receiving takes the message from the application, and invites
+    a client that waits with ``Expect: 100-continue`` to send its body. uvicorn 0.54 (and gunicorn
+    with uvicorn's worker) has the answer beside the function itself, as ``disconnected`` of the
+    object that `receive` is a method of.
 
     Parameters:
         receive: The server's ASGI function, or one that some layer has put around it, as

@@ -17,7 +17,7 @@ from telemetry.quiet import quiet_logger
 _logger = quiet_logger(__name__)
 
 _COUNTED = "telemetry.exchange"
-_SOON = 0.01
+_NOTICEABLE = 0.01
 
 
 def is_counted(scope: Scope) -> bool:
@@ -193,7 +193,7 @@ class _Exchange:
             return
         status = message["status"]
         # A client that does not wait even so long cannot be told from one that does.
-        late = status >= 500 or perf_counter() - self._begin > _SOON
+        late = status >= 500 or perf_counter() - self._begin > _NOTICEABLE
         if late and client_has_left(self._receive):
             self._gone = True
         else:
