@@ -79,6 +79,11 @@ def started_as_worker() -> bool:
     return _SPAWN in _functions_of_arbiter()
 
 
+def is_gunicorn_loaded() -> bool:
+    """Whether this is a process of gunicorn's, or one that uses it."""
+    return ARBITER_MODULE in sys.modules
+
+
 def is_gunicorns_arbiter() -> bool:
     """Whether this is the process that forks gunicorn's workers, with ``--preload``."""
     functions = _functions_of_arbiter()
@@ -91,7 +96,7 @@ def _functions_of_arbiter() -> set[str]:
     It calls the application in the midst of them: in the workers, which it forks, as well.
     """
     functions = set[str]()
-    if ARBITER_MODULE not in sys.modules:
+    if not is_gunicorn_loaded():
         return functions
     frame = sys._current_frames().get(main_thread().ident or 0)
     while frame is not None:

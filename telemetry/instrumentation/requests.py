@@ -101,8 +101,14 @@ class RequestMetrics:
         except BaseException as error:
             exchange.end_early(error)
             raise
-        if not exchange.ended:
-            exchange.end_early(None)
+        else:
+            if not exchange.ended:
+                exchange.end_early(None)
+        finally:
+            # The exchange has the scope, and the server's functions, which have the scope as well:
+            # together they would wait for the garbage collector.
+            scope[_COUNTED] = None
+            exchange.scope = scope
 
     def record(self, scope: Scope, root_path: str, status: int | None, seconds: float) -> None:
         """Count one ended request.
