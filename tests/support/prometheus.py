@@ -66,13 +66,9 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
         port: Where it listens; by default a free port.
     """
     executable = program("prometheus")
-    if (
-        "otlp-receiver"
-        not in subprocess.run([executable, "--help"], capture_output=True, text=True).stdout
-    ):
-        pytest.skip(
-            "a prometheus with an OTLP receiver is not on the PATH: .ci/programs builds it with Go"
-        )
+    options = subprocess.run([executable, "--help"], capture_output=True, text=True).stdout
+    if "otlp-receiver" not in options:
+        pytest.skip("a prometheus with OTLP is not on the PATH: .ci/programs builds it with Go")
     port = port or free_port()
     config = yaml.safe_load((ROOT / "prometheus/prometheus.push.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -86,6 +82,8 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
         executable,
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'pushed'}",
+        # For what comes through a collector.
+        "--web.enable-remote-write-receiver",
         f"--web.listen-address=127.0.0.1:{port}",
         *(each for each in given if each.startswith(("--web.enable", "--enable"))),
     ]
