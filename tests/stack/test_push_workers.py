@@ -270,6 +270,10 @@ def test_over_grpc_one_instance_pushes_what_all_have_measured(tmp_path: Path) ->
             if each.key == "service.instance.id"
         }
         assert len(instances) == 1
+        # One of the four pushes, every 0.3 s.
+        before = len(receiver.requests)
+        time.sleep(3)
+        assert 5 <= len(receiver.requests) - before <= 12
 
 
 def test_a_users_own_aggregation_of_histograms_wins(tmp_path: Path) -> None:
