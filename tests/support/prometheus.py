@@ -47,7 +47,7 @@ def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Itera
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=created-timestamp-zero-ingestion",
+        *_flags("docker-compose.yaml"),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
@@ -77,18 +77,23 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
     config["rule_files"] = [str(ROOT / "prometheus/rules/*.yml")]
     path = folder / "prometheus.push.yml"
     path.write_text(yaml.safe_dump(config))
-    compose = yaml.safe_load((ROOT / "docker-compose.push.yaml").read_text())
-    given = compose["services"]["prometheus"]["command"]
     command = [
         executable,
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'pushed'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *(each for each in given if each.startswith(("--web.enable", "--enable"))),
+        *_flags("docker-compose.push.yaml"),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.push.log", f"{url}/-/ready"):
         yield url
+
+
+def _flags(compose: str) -> list[str]:
+    """What a Compose file switches on in Prometheus."""
+    content = yaml.safe_load((ROOT / compose).read_text())
+    command: list[str] = content["services"]["prometheus"]["command"]
+    return [each for each in command if each.startswith(("--web.enable", "--enable"))]
 
 
 def raw(url: str, selector: str) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
