@@ -9,12 +9,7 @@ from opentelemetry import metrics
 
 import telemetry
 
-app = FastAPI(
-    title="FastAPI OpenTelemetry metrics",
-    redirect_slashes=False,
-    # FastAPI can measure requests itself (http.server.*). Set this to True to see both.
-    telemetry={"metrics": False},
-)
+app = FastAPI(title="FastAPI OpenTelemetry metrics", redirect_slashes=False)
 
 # Requests, responses, durations and memory are measured from here on, and /metrics shows them.
 telemetry.instrument(app)

@@ -58,7 +58,7 @@ class _Pair:
     """One application with two middleware stacks, so that nothing else differs."""
 
     def __init__(self, instrument: Callable[[FastAPI], None], routes: int) -> None:
-        self.app = application(routes)
+        self.app = application(routes, plain=instrument is PEERS[THIS])
         self.bare = self.app.build_middleware_stack()
         instrument(self.app)
         self.measured = self.app.build_middleware_stack()

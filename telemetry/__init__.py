@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from opentelemetry.metrics import MeterProvider
 from starlette.types import ASGIApp
 
+from telemetry.compatibility import switch_off_native_metrics
 from telemetry.instrumentation.excluded import urls_excluded
 from telemetry.instrumentation.memory import observe_memory
 from telemetry.instrumentation.recorder import recorder_of
@@ -39,6 +40,7 @@ def instrument(
     *,
     meter_provider: MeterProvider | None = None,
     excluded_paths: Collection[str] = DEFAULT_EXCLUDED_PATHS,
+    fastapi_metrics: bool = False,
 ) -> None:
     """Measure an application's requests and memory, and serve ``/metrics``.
 
@@ -55,6 +57,7 @@ def instrument(
         excluded_paths: Route templates, or paths that no route matches, that are not counted.
             They take the place of `DEFAULT_EXCLUDED_PATHS`; to keep those, pass
             ``[*telemetry.DEFAULT_EXCLUDED_PATHS, "/health"]``.
+        fastapi_metrics: Whether FastAPI records its own ``http.server.*`` metrics beside these.
 
     Raises:
         TypeError: `excluded_paths` is one string.
@@ -64,6 +67,8 @@ def instrument(
     if app in _instrumented or disabled():
         return
     _instrumented.add(app)
+    if not fastapi_metrics:
+        switch_off_native_metrics(app)
     quieten()
     try:
         provider = meter_provider or global_meter_provider()

@@ -79,6 +79,11 @@ def started_as_worker() -> bool:
     return _SPAWN in _functions_of_arbiter()
 
 
+def is_gunicorn_loaded() -> bool:
+    """Whether this is a process of gunicorn's, or one that uses it."""
+    return ARBITER_MODULE in sys.modules
+
+
 def is_gunicorns_arbiter() -> bool:
     """Whether this is the process that forks gunicorn's workers, with ``--preload``."""
     functions = _functions_of_arbiter()
@@ -91,7 +96,7 @@ def _functions_of_arbiter() -> set[str]:
     It calls the application in the midst of them: in the workers, which it forks, as well.
     """
     functions = set[str]()
-    if ARBITER_MODULE not in sys.modules:
+    if not is_gunicorn_loaded():
         return functions
     frame = sys._current_frames().get(main_thread().ident or 0)
     while frame is not None:
@@ -184,13 +189,28 @@ def is_instrumented_by_contrib(app: object) -> bool:
     return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
 
 
+def switch_off_native_metrics(app: object) -> None:
+    """Have FastAPI record no ``http.server.*`` metrics of its own for an application.
+
+    It does so as soon as a global meter provider is set, at several times the cost of ours. An
+    application that was given a meter provider for them has asked for them. Seen in FastAPI
+    0.165. Without it, both are recorded.
+    """
+    config = getattr(app, "_telemetry", None)
+    if isinstance(config, dict):
+        if config.get("meter_provider") is None:
+            config["metrics"] = False
+    elif hasattr(app, "_native_telemetry"):
+        _logger.warning("FastAPI records http.server.* as well: its configuration has moved")
+
+
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
     """Whether the client has closed its connection, or None where the server does not tell.
 
-    ASGI tells only whoever receives a message. But to receive takes a message from the
-    application, and invites a client that waits with ``Expect: 100-continue`` to send its body.
-    uvicorn 0.54 (and gunicorn with uvicorn's worker) has the answer beside the function itself,
-    as ``disconnected`` of the object that `receive` is a method of.
+    ASGI tells it as a message. But receiving takes the message from the application, and invites
+    a client that waits with ``Expect: 100-continue`` to send its body. uvicorn 0.54 (and gunicorn
+    with uvicorn's worker) has the answer beside the function itself, as ``disconnected`` of the
+    object that `receive` is a method of.
 
     Parameters:
         receive: The server's ASGI function, or one that some layer has put around it, as

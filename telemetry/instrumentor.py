@@ -34,7 +34,8 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
         async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
             if not is_counted(scope):
-                telemetry.instrument(app, meter_provider=provider)
+                # FastAPI's own metrics step aside where contrib's are.
+                telemetry.instrument(app, meter_provider=provider, fastapi_metrics=True)
             elif app.middleware_stack is None:
                 _leave_to_the_outer_one(app)
             await _call(app, scope, receive, send)

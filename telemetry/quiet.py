@@ -1,10 +1,10 @@
-"""The same trouble in the log once a minute, not once a second."""
+"""The same log line at most once a minute."""
 
 import logging
 import time
 
 _INTERVAL = 60.0
-_MOST = 1_000
+_MAX_KINDS = 1_000
 _LOGGERS = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http._common",
@@ -33,7 +33,7 @@ class OncePerMinute(logging.Filter):
         now = time.monotonic()
         if now - self._passed.get(kind, float("-inf")) < _INTERVAL:
             return False
-        if len(self._passed) >= _MOST:
+        if len(self._passed) >= _MAX_KINDS:
             self._passed.clear()
         self._passed[kind] = now
         return True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from opentelemetry import metrics
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
@@ -130,6 +131,30 @@ def test_the_names_of_the_prometheus_exporter() -> None:
     assert (metric("a.b/c"), label("a.b"), unit("By/s")) == ("a_b_c", "a_b", "bytes_per_second")
 
 
+def test_fastapis_own_metrics() -> None:
+    def recorded(app: FastAPI) -> bool:
+        with TestClient(app) as client:
+            client.get("/nope")
+        data = reader.get_metrics_data()
+        assert data is not None
+        return any(
+            scope.scope.name == "fastapi" for scope in data.resource_metrics[0].scope_metrics
+        )
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("x").create_counter("c").add(1)
+    app = FastAPI(telemetry={"meter_provider": provider})
+    compatibility.switch_off_native_metrics(app)
+    # Asked for, by the provider.
+    assert recorded(app)
+    assert isinstance(app._telemetry, dict)
+    plain = FastAPI()
+    compatibility.switch_off_native_metrics(plain)
+    assert plain._telemetry["metrics"] is False
+    assert plain._native_telemetry.config is plain._telemetry
+
+
 def test_contribs_mark_on_an_application() -> None:
     app = FastAPI()
     assert not compatibility.is_instrumented_by_contrib(app)
@@ -171,6 +196,7 @@ def test_the_package_works_without_a_name_that_has_moved(module: str) -> None:
 WINDOWS = """
 import os, sys
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from fastapi.testclient import TestClient
 import opentelemetry.exporter.prometheus, opentelemetry.sdk.metrics, psutil
 sys.modules["fcntl"] = None

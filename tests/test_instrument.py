@@ -1,5 +1,7 @@
 """The public face."""
 
+import subprocess
+import sys
 from typing import NoReturn
 
 import pytest
@@ -78,3 +80,37 @@ def test_what_cannot_be_served_costs_a_log_line(
     measured.app.get("/")(root)
     assert measured.client.get("/").json() == "ok"
     assert "no room" in caplog.text
+
+
+NATIVE = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+import telemetry
+app = FastAPI()
+telemetry.instrument(app{options})
+client = TestClient(app)
+client.get("/nope")
+print("http_server_request_duration_seconds_count" in client.get("/metrics").text)
+"""
+
+
+@pytest.mark.parametrize(("options", "shown"), [("", "False"), (", fastapi_metrics=True", "True")])
+def test_fastapis_own_metrics_are_recorded_where_they_are_asked_for(
+    options: str, shown: str
+) -> None:
+    code = NATIVE.format(options=options)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == shown, result.stderr
+
+
+def test_one_string_of_excluded_paths_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"\['/health'\]"):
+        telemetry.instrument(FastAPI(), excluded_paths="/health")
+
+
+def test_the_default_excluded_paths_can_be_kept() -> None:
+    measured = Measured(instrument=False)
+    measured.instrument(excluded_paths=[*telemetry.DEFAULT_EXCLUDED_PATHS, "/health"])
+    for path in ("/health", "/docs", "/nope"):
+        measured.client.get(path)
+    assert measured.paths() == {"unmatched"}

@@ -32,7 +32,7 @@ def test_the_filter_is_put_on_once() -> None:
 
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet, "_MOST", 10)
+    monkeypatch.setattr(quiet, "_MAX_KINDS", 10)
     kinds = quiet.OncePerMinute()
     for number in range(100):
         kinds.filter(logging.makeLogRecord({"name": "x", "levelno": 30, "msg": f"{number}"}))

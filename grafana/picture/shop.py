@@ -26,7 +26,7 @@ PATHS = {
 }
 """Each path with the mean of its durations in seconds."""
 
-app = FastAPI(telemetry={"metrics": False})
+app = FastAPI()
 telemetry.instrument(app)
 
 

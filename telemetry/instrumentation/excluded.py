@@ -18,8 +18,8 @@ def urls_excluded() -> Callable[[str], bool] | None:
     ``OTEL_PYTHON_FASTAPI_EXCLUDED_URLS`` or, where that is not set,
     ``OTEL_PYTHON_EXCLUDED_URLS`` lists regular expressions, separated by commas, that are
     searched for in the URL; see
-    https://opentelemetry.io/docs/zero-code/python/configuration/#excluded-urls. A list that
-    is no regular expression costs a log line and excludes nothing.
+    https://opentelemetry.io/docs/zero-code/python/configuration/#excluded-urls. An invalid
+    expression is logged in one line and excludes nothing.
     """
     variable = next((each for each in _VARIABLES if os.environ.get(each)), None)
     if variable is None:

@@ -1,9 +1,9 @@
-"""The request method as a label that a stranger cannot blow up."""
+"""The request method as a label with few values, whatever clients send."""
 
 import os
 
 OTHER = "_OTHER"
-"""What every method outside the known ones is called."""
+"""What every method that is not known is called."""
 
 _REGISTERED = frozenset(
     {

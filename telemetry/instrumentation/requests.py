@@ -17,7 +17,7 @@ from telemetry.quiet import quiet_logger
 _logger = quiet_logger(__name__)
 
 _COUNTED = "telemetry.exchange"
-_SOON = 0.01
+_NOTICEABLE = 0.01
 
 
 def is_counted(scope: Scope) -> bool:
@@ -101,8 +101,14 @@ class RequestMetrics:
         except BaseException as error:
             exchange.end_early(error)
             raise
-        if not exchange.ended:
-            exchange.end_early(None)
+        else:
+            if not exchange.ended:
+                exchange.end_early(None)
+        finally:
+            # The exchange has the scope, and the server's functions, which have the scope as well:
+            # together they would wait for the garbage collector.
+            scope[_COUNTED] = None
+            exchange.scope = scope
 
     def record(self, scope: Scope, root_path: str, status: int | None, seconds: float) -> None:
         """Count one ended request.
@@ -193,7 +199,7 @@ class _Exchange:
             return
         status = message["status"]
         # A client that does not wait even so long cannot be told from one that does.
-        late = status >= 500 or perf_counter() - self._begin > _SOON
+        late = status >= 500 or perf_counter() - self._begin > _NOTICEABLE
         if late and client_has_left(self._receive):
             self._gone = True
         else:

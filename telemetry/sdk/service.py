@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
+from telemetry.compatibility import is_gunicorn_loaded
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.shutdown import register_for_shutdown
@@ -137,6 +138,9 @@ class Service:
 
         Of the workers that leave together, the last one sends what all have measured.
         """
+        if not self._joined and is_gunicorn_loaded():
+            # The arbiter, which has loaded the application for its workers and serves nothing.
+            return
         if self._sharing is None:
             if self.pushing:
                 self._end(self._send())

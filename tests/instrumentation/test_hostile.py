@@ -137,3 +137,23 @@ def test_streams_and_failures_leave_no_task_and_no_memory_behind() -> None:
         ("GET", "/events", "200"): 120,
         ("GET", "/fails", "500"): 600,
     }
+
+
+def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
+    measured = Measured()
+    measured.app.get("/items/{i}")(lambda i: i)
+
+    def exchanges() -> int:
+        return sum(type(each).__name__ == "_Exchange" for each in gc.get_objects())
+
+    async def requests() -> None:
+        for number in range(50):
+            await exchange(measured.app, f"/items/{number}")
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(requests())
+        assert exchanges() <= 1
+    finally:
+        gc.enable()

@@ -295,7 +295,7 @@ def test_recording_and_collecting_in_many_threads_at_once_lose_nothing(
         return Context()
 
     monkeypatch.setattr("telemetry.instrumentation.recorder.get_current", look)
-    monkeypatch.setattr("telemetry.instrumentation.recorder._TOGETHER", 3)
+    monkeypatch.setattr("telemetry.instrumentation.recorder._BATCH_SIZE", 3)
 
     def work() -> None:
         for number in range(2_000):

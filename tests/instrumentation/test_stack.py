@@ -1,4 +1,4 @@
-"""The middleware is outermost, whoever else puts one there."""
+"""The middleware is outermost, whatever else is put there."""
 
 import logging
 

@@ -96,9 +96,9 @@ def test_what_is_counted_after_the_lifespan_is_sent_at_the_exit() -> None:
 
 
 def test_all_flushes_together_take_no_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutdown._AtShutdown, "remaining", 0.2)
+    monkeypatch.setattr(shutdown._AtShutdown, "remaining", 0.6)
     shutdown.register_for_shutdown(lambda: time.sleep(5))
     began = time.monotonic()
     shutdown.flush()
     shutdown._exit()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.1

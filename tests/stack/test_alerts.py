@@ -12,7 +12,7 @@ APP = """
 from fastapi import FastAPI
 import telemetry
 
-app = FastAPI(telemetry={"metrics": False})
+app = FastAPI()
 telemetry.instrument(app)
 
 @app.get("/works")

@@ -19,7 +19,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 import telemetry
 
-app = FastAPI(telemetry={"metrics": False})
+app = FastAPI()
 telemetry.instrument(app)
 collections = 0
 

@@ -314,3 +314,15 @@ def test_deltas_are_pushed_by_each_worker_and_add_up(tmp_path: Path) -> None:
         assert sum(counts) == answered
         assert requests(app) == answered
         assert "each worker pushes deltas of its own" in app.process.log
+
+
+@pytest.mark.parametrize("command", ["gunicorn --preload", "opentelemetry-instrument gunicorn"])
+def test_the_arbiter_of_gunicorn_pushes_nothing(tmp_path: Path, command: str) -> None:
+    with pushed_prometheus(tmp_path) as url:
+        with pushing(tmp_path, url, COMMANDS[command]) as app:
+            all_up(app)
+            time.sleep(2)
+            assert app.process.stop() == 0
+        becomes(url, "count(level) or vector(0)", 0, patience=3)
+        # It has the gauge as well, but it is no worker.
+        assert all("process_pid" in dict(labels) for labels in raw(url, "level"))

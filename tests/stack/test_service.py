@@ -105,7 +105,7 @@ from fastapi import FastAPI
 from opentelemetry import metrics
 import telemetry
 
-app = FastAPI(telemetry={"metrics": False})
+app = FastAPI()
 telemetry.instrument(app)
 counter = metrics.get_meter("large").create_counter("large")
 for i in range(1900):

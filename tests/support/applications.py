@@ -62,6 +62,7 @@ class Connection:
         self.disconnected = False
         self.sent: list[Message] = []
         self.taken = 0
+        self.scope: Scope = {}
         self._queue = list(received)
         self._on_send = on_send
         self._over = asyncio.Event()
@@ -113,6 +114,8 @@ async def exchange(
         "server": ("127.0.0.1", 80),
         **scope,
     }
+    # As uvicorn's own object for a request does.
+    connection.scope = full
     if leave_after is not None:
         asyncio.get_running_loop().call_later(leave_after, connection.leave)
     await app(full, connection.receive, connection.send)

@@ -60,7 +60,7 @@ def pattern(output: str) -> re.Pattern[str]:
 class Reader:
     """Somebody who follows a document, in a copy of the repository and an environment.
 
-    Ports and the numbers of repetitions are changed, nothing else.
+    Ports, the numbers of repetitions and durations are changed, nothing else.
 
     Parameters:
         folder: An empty folder, for the copy and the logs.
@@ -120,6 +120,7 @@ class Reader:
     def _elsewhere(self, command: str) -> str:
         command = command.replace("localhost:8000", f"localhost:{self._port}")
         command = command.replace("9464", str(self._private)).replace("{1..100}", "{1..12}")
+        command = command.replace("--duration 60", "--duration 3")
         return command.replace("app.load", f"app.load --url http://localhost:{self._port}")
 
     def _serve(self, block: Block) -> None:

@@ -17,10 +17,13 @@ INTERVAL = 0.5
 
 
 @contextmanager
-def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Iterator[str]:
+def prometheus(
+    folder: Path, app_port: int, *, wait: str | None = None, zero_ingestion: bool = False
+) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
-    `wait` takes the place of all times that an alert must hold before it fires.
+    `wait` takes the place of all times that an alert must hold before it fires. With
+    `zero_ingestion`, series count from when the application says that they began.
     """
     executable = program("prometheus")
     port = free_port()
@@ -47,7 +50,7 @@ def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Itera
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *_flags("docker-compose.yaml"),
+        *(_flags("docker-compose.yaml") if zero_ingestion else []),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
@@ -63,13 +66,9 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
         port: Where it listens; by default a free port.
     """
     executable = program("prometheus")
-    if (
-        "otlp-receiver"
-        not in subprocess.run([executable, "--help"], capture_output=True, text=True).stdout
-    ):
-        pytest.skip(
-            "a prometheus with an OTLP receiver is not on the PATH: .ci/programs builds it with Go"
-        )
+    options = subprocess.run([executable, "--help"], capture_output=True, text=True).stdout
+    if "otlp-receiver" not in options:
+        pytest.skip("a prometheus with OTLP is not on the PATH: .ci/programs builds it with Go")
     port = port or free_port()
     config = yaml.safe_load((ROOT / "prometheus/prometheus.push.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -81,6 +80,8 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
         executable,
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'pushed'}",
+        # For what comes through a collector.
+        "--web.enable-remote-write-receiver",
         f"--web.listen-address=127.0.0.1:{port}",
         *_flags("docker-compose.push.yaml"),
     ]

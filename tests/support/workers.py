@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from opentelemetry import metrics
 import telemetry
 
-app = FastAPI(telemetry={"metrics": False})
+app = FastAPI()
 telemetry.instrument(app)
 meter = metrics.get_meter("foreign")
 weights = meter.create_histogram("weight", unit="kg", explicit_bucket_boundaries_advisory=[5.0])

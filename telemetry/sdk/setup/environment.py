@@ -105,6 +105,8 @@ def _configure_metrics(resource: Resource) -> None:
         endpoint = _endpoint_reader()
     readers: list[MetricReader] = [] if endpoint is None else [endpoint]
     for name, exporter in exporters.create_exporters(exporters.METRICS):
+        if name == "otlp":
+            advise_on_push()
         try:
             readers.append(
                 exporter
@@ -115,8 +117,6 @@ def _configure_metrics(resource: Resource) -> None:
             _logger.error(
                 "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
             )
-    if "otlp" in exporters.exporter_names(exporters.METRICS):
-        advise_on_push()
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # Looking for exemplars costs each measurement a little.
     exemplars = _exemplar_filter() if pushed else AlwaysOffExemplarFilter()

@@ -70,8 +70,10 @@ class Store:
         self._read: dict[str, tuple[_Version, str, Snapshot]] = {}
         with self._lock:
             self._stay_alive()
-        if begins_anew(group) and not any(map(self._is_alive, self._workers())):
-            self._remove([path.name for path in self._folder.path.glob("*.json")])
+        found = self._workers()
+        if begins_anew(group) and not any(map(self._is_alive, found)):
+            # Not those that other workers write meanwhile.
+            self._remove([_ENDED, *(f"{name}.json" for name in found)])
         self._clean_up()
 
     def publish(self, snapshot: Snapshot) -> bool:

@@ -42,7 +42,7 @@ def test_a_folder_of_somebody_else_is_not_used(
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     somebody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: somebody)
-    # Made by the user that this test runs as, and so, for the other one, by a stranger.
+    # Made by the user that this test runs as, and so, for the other one, by another user.
     with pytest.raises(PermissionError):
         base_folder()
 

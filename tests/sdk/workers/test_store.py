@@ -99,7 +99,7 @@ def test_a_thousand_ended_workers_are_as_few_files_as_ten(base: Path) -> None:
     assert (base / GROUP / "ended.json").stat().st_size < 1000
 
 
-def test_whoever_is_killed_while_it_folds_counts_nobody_twice(
+def test_a_worker_that_is_killed_while_folding_counts_nothing_twice(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = Store(GROUP, base), Store(GROUP, base)

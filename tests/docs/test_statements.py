@@ -1,0 +1,191 @@
+"""What the documents say of numbers, versions, arguments and variables is so."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import telemetry
+from tests.stack.test_names import DIFFERENCES
+from tests.support.documents import blocks
+from tests.support.processes import ROOT, query, service
+from tests.support.prometheus import pushed_prometheus
+from tests.support.promtool import check, series
+
+README = ("README.md", "README.ko.md")
+TUTORIAL = ("docs/tutorial.en.md", "docs/tutorial.ko.md")
+
+
+def tables(name: str) -> Iterator[list[list[str]]]:
+    """The tables of a document, by the cells of each row."""
+    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        rows = [line.strip("|").split("|") for line in table.splitlines()]
+        yield [[cell.strip() for cell in row] for row in rows]
+
+
+def rows(name: str, first: str) -> list[list[str]]:
+    """The rows of the table in which one begins with this cell."""
+    return next(table for table in tables(name) if any(row[0] == first for row in table))
+
+
+@pytest.mark.parametrize("name", README)
+def test_the_versions_are_those_that_the_package_asks_for(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = [re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", each) for each in project["dependencies"]]
+    bounds = {each[1]: each[2] for each in found if each}
+    bounds["Python"] = project["requires-python"].removeprefix(">=")
+    shown = {row[0].strip("`"): row[1].split()[0] for row in rows(name, "`fastapi`")[2:] if row[1]}
+    del shown["Prometheus, Grafana"]
+    assert shown == {package: bounds[package] for package in shown}
+    assert {"Python", "fastapi", "opentelemetry-sdk", "prometheus-client"} <= shown.keys()
+
+
+@pytest.mark.parametrize("name", README)
+def test_the_arguments_are_those_of_the_function(name: str) -> None:
+    parameters = inspect.signature(telemetry.instrument).parameters
+    assert [row[0].strip("`") for row in rows(name, "`app`")[2:]] == list(parameters)
+    (shown,) = re.findall(r"`telemetry\.instrument\((app.*)\)`", (ROOT / name).read_text())
+    assert re.findall(r"(\w+)(?:,|=|$)", shown.replace("telemetry.", ""))[0] == "app"
+    assert re.findall(r"(\w+)=", shown) == list(parameters)[1:]
+
+
+@pytest.mark.parametrize("name", README)
+def test_the_numbers_of_panels_and_alerts(name: str) -> None:
+    folder = ROOT / "grafana/provisioning/dashboards"
+    panels = [
+        panel
+        for path in folder.glob("*.en.json")
+        for panel in json.loads(path.read_text())["panels"]
+        if panel["type"] != "row"
+    ]
+    content = yaml.safe_load((ROOT / "prometheus/rules/fastapi.yml").read_text())
+    alerts = [
+        rule["alert"] for group in content["groups"] for rule in group["rules"] if "alert" in rule
+    ]
+    assert [row[0].strip("`") for row in rows(name, "`FastAPIErrors`")[2:]] == alerts
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert re.search(rf"\b{len(panels)} panels|패널 {len(panels)}개", text)
+    assert re.search(rf"\b{len(alerts)} alerts|알림 {len(alerts)}개", text)
+
+
+PATH = "app_requests_total"
+
+
+def test_why_the_first_numbers_look_wrong(tmp_path: Path) -> None:
+    """The tutorial's table and its two examples, as Prometheus computes them."""
+    sleep = 'app_requests_total{path="/random_sleep"}'
+    bucket = "app_requests_processing_time_seconds_bucket"
+    quantile = f"histogram_quantile(0.95, sum by (path, le) (rate({bucket}[5m])))"
+    given = [
+        series(PATH, "_ 10 10 12", path="/random_sleep"),
+        series(bucket, "_ 10 10 10", path="/random_sleep", le="0.5"),
+        series(bucket, "_ 10 10 10", path="/random_sleep", le="+Inf"),
+    ]
+    one = '{path="/random_sleep"}'
+    check(
+        tmp_path,
+        "15s",
+        given,
+        [
+            (f"rate({sleep}[1m])", "15s", []),
+            (f"rate({sleep}[1m])", "30s", [(one, 0.0)]),
+            (f"{sleep} - {sleep} offset 15s", "45s", [(one, 2.0)]),
+            # NaN is not equal to itself.
+            (f"({quantile} != {quantile}) * 0 or vector(1)", "15s", [("{}", 1.0)]),
+            (f"count({quantile} != {quantile})", "30s", [("{}", 1.0)]),
+        ],
+    )
+    # A hundred calls between two scrapes, in a series that is there for long.
+    check(
+        tmp_path,
+        "15s",
+        [series(PATH, "1000x23 1100x20", path="/random_sleep")],
+        [
+            (f"round(increase({sleep}[1m]))", "6m15s", [(one, 133.0)]),
+            (f"round(increase({sleep}[5m]))", "8m", [(one, 105.0)]),
+        ],
+    )
+
+
+ASKED = """
+from fastapi.testclient import TestClient
+client = TestClient(app)
+client.get("/order")
+print(client.get("/metrics").text)
+"""
+
+
+@pytest.mark.parametrize("name", TUTORIAL)
+def test_the_example_of_the_other_library_works(name: str) -> None:
+    (block,) = [block for block in blocks(name) if block.reason == "for comparison"]
+    result = subprocess.run(
+        [sys.executable, "-c", block.text + ASKED], capture_output=True, text=True, timeout=60
+    )
+    assert result.stderr == ""
+    assert 'app_orders_total{kind="book"} 1.0\n' in result.stdout
+
+
+NAMES = {
+    "app_memory_usage_bytes",
+    "app_requests_total",
+    "app_requests_processing_time_seconds_bucket",
+}
+TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+AGGREGATION = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "arrives"),
+    [
+        (TEMPORALITY, "cumulative", NAMES),
+        (TEMPORALITY, "delta", set()),
+        (TEMPORALITY, "lowmemory", set()),
+        (
+            AGGREGATION,
+            "base2_exponential_bucket_histogram",
+            {"app_memory_usage_bytes", "app_requests_total"},
+        ),
+    ],
+)
+def test_what_a_variable_does_to_the_dashboards(
+    tmp_path: Path, variable: str, value: str, arrives: set[str]
+) -> None:
+    for name in README:
+        assert (
+            f"`{value}`"
+            in next(row for row in rows(name, f"`{variable}`") if variable in row[0])[1]
+        )
+    with pushed_prometheus(tmp_path) as url:
+        environment = {
+            "OTEL_METRICS_EXPORTER": "otlp",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{url}/api/v1/otlp/v1/metrics",
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            variable: value,
+        }
+        with service(tmp_path, environment=environment) as app:
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                app.get("/health")
+                time.sleep(0.02)
+            # Of the last two seconds: what came before the first request does not count.
+            found = {name for name in NAMES if query(url, f"count(present_over_time({name}[2s]))")}
+            assert found == arrives
+            assert ("Failed to export" in app.process.log) is (not arrives)
+
+
+@pytest.mark.parametrize("name", ["docs/dashboards.en.md", "docs/dashboards.ko.md"])
+def test_the_names_that_differ_are_those_of_the_tests(name: str) -> None:
+    shown = {
+        tuple(cell.strip("`") for cell in row[1:])
+        for row in next(each for each in tables(name) if "`a_ratio`" in each[2])[2:]
+    }
+    assert shown <= {each[-2:] for each in DIFFERENCES.values()}
