@@ -1,12 +1,18 @@
 """Runs the application: ``python -m app``."""
 
 import argparse
+import faulthandler
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
+
+from app.addresses import local, metrics_addresses
+from app.logs import without_health_checks
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,15 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     if problem := _cannot_listen(options.host, options.port):
         sys.exit(f"{parser.prog}: {problem}; choose another with --host and --port")
-    shown = "localhost" if options.host in ("0.0.0.0", "::", "") else options.host
-    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{options.port}"
-    print(f"Docs    {address}/docs\nMetrics {address}/metrics", flush=True)
+    # Compose publishes the port under a number of its own.
+    address = os.environ.get("APP_URL") or local(options.host, options.port)
+    lines = [f"Docs    {address}/docs"]
+    lines += [f"Metrics {each}" for each in metrics_addresses(address)]
+    print("\n".join(lines), flush=True)
 
     server = ["app.main:app", "--host", options.host, "--port", str(options.port), *rest]
     if options.workers is not None:
         server += ["--workers", str(options.workers)]
     if options.reload:
         server.append("--reload")
+    without_health_checks(LOGGING_CONFIG)
+    if hasattr(signal, "SIGQUIT"):
+        # How app/healthcheck.sh ends an application that hangs: the log then says where.
+        faulthandler.register(signal.SIGQUIT, chain=True)
     # uvicorn ends gracefully and then raises the signal once more, to end by it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.main(server, prog_name=parser.prog)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import run_module, service
+from tests.support.processes import free_port, get, run_module, service, wait_for
 from tests.support.series import total
 
 run = partial(run_module, "app")
@@ -60,3 +60,75 @@ def test_reload(tmp_path: Path) -> None:
         app.get("/")
         assert "reloader process" in app.process.log
         assert app.process.stop() in (0, -15)
+
+
+def metrics_lines(log: str) -> list[str]:
+    return [line.split(maxsplit=1)[1] for line in log.splitlines() if line.startswith("Metrics ")]
+
+
+SAID: dict[str, tuple[dict[str, str], list[str]]] = {
+    "nothing set": ({}, ["{app}/metrics"]),
+    "another address": ({"APP_URL": "http://localhost:8765"}, ["http://localhost:8765/metrics"]),
+    "an own port": (
+        {"OTEL_EXPORTER_PROMETHEUS_PORT": "{port}"},
+        ["http://localhost:{port}/metrics"],
+    ),
+    "an own address": (
+        {
+            "OTEL_EXPORTER_PROMETHEUS_PORT": "{port}",
+            "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+            "OTEL_METRICS_EXPORTER": "prometheus",
+        },
+        ["http://127.0.0.1:{port}/metrics"],
+    ),
+    "no port": (
+        {"OTEL_EXPORTER_PROMETHEUS_PORT": "70000"},
+        ["none (OTEL_EXPORTER_PROMETHEUS_PORT)"],
+    ),
+    "otlp": ({"OTEL_METRICS_EXPORTER": "otlp"}, ["pushed to http://localhost:4318/v1/metrics"]),
+    "otlp elsewhere": (
+        {
+            "OTEL_METRICS_EXPORTER": " otlp",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://name:password@127.0.0.1:9/",
+        },
+        ["pushed to http://127.0.0.1:9/v1/metrics"],
+    ),
+    "otlp for metrics elsewhere": (
+        {
+            "OTEL_METRICS_EXPORTER": "otlp",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9/api/v1/otlp/v1/metrics",
+        },
+        ["pushed to http://127.0.0.1:9/api/v1/otlp/v1/metrics"],
+    ),
+    "otlp by grpc": (
+        {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        ["pushed to http://localhost:4317"],
+    ),
+    "both": (
+        {"OTEL_METRICS_EXPORTER": "prometheus,console"},
+        ["{app}/metrics", "printed here"],
+    ),
+    "none": ({"OTEL_METRICS_EXPORTER": "none"}, ["none (OTEL_METRICS_EXPORTER)"]),
+    "disabled": ({"OTEL_SDK_DISABLED": "True"}, ["none (OTEL_SDK_DISABLED)"]),
+    "a file": (
+        {"OTEL_CONFIG_FILE": "config/otlp.yaml", "OTEL_METRICS_EXPORTER": "prometheus"},
+        ["as config/otlp.yaml says"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_it_says_where_the_metrics_really_are(tmp_path: Path, case: str) -> None:
+    variables, expected = SAID[case]
+    port = str(free_port())
+    environment = {name: value.replace("{port}", port) for name, value in variables.items()}
+    with service(tmp_path, environment=environment) as app:
+        lines = metrics_lines(app.process.log)
+        assert lines == [
+            each.replace("{port}", port).replace("{app}", app.url) for each in expected
+        ]
+        at_the_app = f"{app.url}/metrics" in lines or "APP_URL" in variables
+        assert (app.status("/metrics") == 200) == at_the_app
+        for line in lines:
+            if line.startswith("http") and "APP_URL" not in variables:
+                assert "app_requests_in_progress" in wait_for(partial(get, line), line)

@@ -1,5 +1,6 @@
 """The containers: what they are, what they may, and who waits for whom."""
 
+import itertools
 import json
 import os
 import re
@@ -7,14 +8,24 @@ import subprocess
 from functools import cache
 from typing import Any
 
+import pytest
+
 from tests.support.processes import ROOT, program
+
+HOST, PUSH = "docker-compose.host.yaml", "docker-compose.push.yaml"
+OVERRIDES = (HOST, PUSH)
 
 
 @cache
-def services(**environment: str) -> dict[str, Any]:
+def services(*overrides: str, **environment: str) -> dict[str, Any]:
     """The services as Compose itself reads them."""
+    files = ("docker-compose.yaml", *overrides)
     result = subprocess.run(
-        [program("docker-compose"), "config", "--format", "json"],
+        [
+            program("docker-compose"),
+            *itertools.chain(*(("--file", file) for file in files)),
+            *("config", "--format", "json"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -22,21 +33,53 @@ def services(**environment: str) -> dict[str, Any]:
         env={**os.environ, **environment},
     )
     assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
     content: dict[str, Any] = json.loads(result.stdout)["services"]
     return content
 
 
-def ports(service: str) -> list[tuple[str, str, int]]:
+def ports(service: str, *overrides: str, **environment: str) -> list[tuple[str, str, int]]:
     return [
         (port.get("host_ip", ""), port["published"], port["target"])
-        for port in services()[service]["ports"]
+        for port in services(*overrides, **environment)[service]["ports"]
     ]
 
 
-def test_the_ports_are_the_tutorials_and_only_the_app_is_seen_from_outside() -> None:
-    assert ports("app") == [("", "8000", 8000)]
+def needs(*overrides: str) -> dict[str, dict[str, str]]:
+    return {
+        name: {
+            needed: how["condition"] for needed, how in (service.get("depends_on") or {}).items()
+        }
+        for name, service in services(*overrides).items()
+    }
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        chosen
+        for count in range(len(OVERRIDES) + 1)
+        for chosen in itertools.permutations(OVERRIDES, count)
+    ],
+)
+def test_compose_accepts_each_combination(overrides: tuple[str, ...]) -> None:
+    assert set(services(*overrides)) >= {"prometheus", "grafana"}
+
+
+def test_every_file_is_among_the_combinations() -> None:
+    assert {path.name for path in ROOT.glob("docker-compose.*.yaml")} == set(OVERRIDES)
+
+
+def test_the_ports_are_the_tutorials_and_none_is_seen_from_outside() -> None:
+    assert ports("app") == [("127.0.0.1", "8000", 8000)]
     assert ports("prometheus") == [("127.0.0.1", "9090", 9090)]
     assert ports("grafana") == [("127.0.0.1", "3000", 3000)]
+
+
+def test_the_app_is_published_on_any_port_and_says_so() -> None:
+    assert ports("app", APP_PORT="8765") == [("127.0.0.1", "8765", 8000)]
+    environment = services(APP_PORT="8765")["app"]["environment"]
+    assert environment["APP_URL"] == "http://localhost:8765"
 
 
 def test_images_are_pinned() -> None:
@@ -45,19 +88,17 @@ def test_images_are_pinned() -> None:
     assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+", images["grafana"])
 
 
-def test_each_waits_until_the_one_it_needs_is_healthy() -> None:
-    needs = {
-        name: {
-            needed: how["condition"] for needed, how in (service.get("depends_on") or {}).items()
-        }
-        for name, service in services().items()
-    }
-    assert needs == {
-        "app": {},
-        "prometheus": {"app": "service_healthy"},
+def test_the_apps_image_is_built_anew_after_each_change() -> None:
+    assert services()["app"]["pull_policy"] == "build"
+
+
+def test_prometheus_starts_before_the_app_and_stops_after_it() -> None:
+    assert needs() == {
+        "app": {"prometheus": "service_started"},
+        "prometheus": {},
         "grafana": {"prometheus": "service_healthy"},
     }
-    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+    assert needs(PUSH) == {**needs(), "app": {"prometheus": "service_healthy"}}
     assert all("healthcheck" in services()[name] for name in ("prometheus", "grafana"))
 
 
@@ -72,8 +113,22 @@ def test_all_come_back_after_a_restart_with_what_they_had_stored() -> None:
     assert stores == {"app": [], "prometheus": ["/prometheus"], "grafana": ["/var/lib/grafana"]}
 
 
-def test_the_app_is_reached_by_the_name_that_prometheus_scrapes() -> None:
-    assert services()["prometheus"]["extra_hosts"] == ["host.docker.internal=host-gateway"]
+def test_no_log_grows_without_bounds() -> None:
+    for name, service in services().items():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+
+
+def test_the_app_is_reached_by_the_name_that_prometheus_scrapes_within_compose() -> None:
+    for overrides in ((), (PUSH,)):
+        app, prometheus = (services(*overrides)[name] for name in ("app", "prometheus"))
+        assert app["networks"]["default"]["aliases"] == ["host.docker.internal"]
+        assert "extra_hosts" not in prometheus
+
+
+def test_an_app_on_the_host_is_reached_by_the_same_name() -> None:
+    # Compose leaves out services whose profile nobody asks for.
+    assert set(services(HOST)) == {"prometheus", "grafana"}
+    assert services(HOST)["prometheus"]["extra_hosts"] == ["host.docker.internal=host-gateway"]
 
 
 def test_grafanas_password_is_admin_until_one_is_given() -> None:

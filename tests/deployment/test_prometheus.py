@@ -1,10 +1,13 @@
 """The scrape configuration, held to the tutorial's."""
 
 import subprocess
+from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.support.processes import ROOT, program
+from tests.support.processes import ROOT, program, query, service, wait_for
+from tests.support.prometheus import prometheus
 
 PATH = ROOT / "prometheus/prometheus.yml"
 
@@ -30,3 +33,16 @@ def test_promtool_accepts_it() -> None:
         [program("promtool"), "check", "config", PATH], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_requests_before_the_first_scrape_are_an_increase_too(tmp_path: Path) -> None:
+    with service(tmp_path, "--no-access-log") as app:
+        for _ in range(120):
+            app.get("/increase_count")
+        with prometheus(tmp_path, app.port) as url:
+
+            def increase() -> list[float]:
+                return [*query(url, "increase(app_increase_count_total[1m])").values()]
+
+            wait_for(increase, "the counter has two samples")
+            assert increase() == [pytest.approx(120, rel=0.1)]

@@ -50,7 +50,7 @@ def prometheus(
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
+        *(_flags("docker-compose.yaml") if zero_ingestion else []),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
@@ -76,8 +76,6 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
     config["rule_files"] = [str(ROOT / "prometheus/rules/*.yml")]
     path = folder / "prometheus.push.yml"
     path.write_text(yaml.safe_dump(config))
-    compose = yaml.safe_load((ROOT / "docker-compose.push.yaml").read_text())
-    given = compose["services"]["prometheus"]["command"]
     command = [
         executable,
         f"--config.file={path}",
@@ -85,11 +83,18 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
         # For what comes through a collector.
         "--web.enable-remote-write-receiver",
         f"--web.listen-address=127.0.0.1:{port}",
-        *(each for each in given if each.startswith(("--web.enable", "--enable"))),
+        *_flags("docker-compose.push.yaml"),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.push.log", f"{url}/-/ready"):
         yield url
+
+
+def _flags(compose: str) -> list[str]:
+    """What a Compose file switches on in Prometheus."""
+    content = yaml.safe_load((ROOT / compose).read_text())
+    command: list[str] = content["services"]["prometheus"]["command"]
+    return [each for each in command if each.startswith(("--web.enable", "--enable"))]
 
 
 def raw(url: str, selector: str) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
