@@ -6,20 +6,18 @@ Both are the version that Compose pins, so that what differs is the way there an
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
 import yaml
 
+from tests.support.collector import collector
 from tests.support.dashboard import SERVICE, TUTORIAL, queries
 from tests.support.processes import (
     ROOT,
-    Process,
     Service,
     free_port,
-    program,
     query,
     running,
     script,
@@ -42,7 +40,8 @@ QUERIES = {**queries(TUTORIAL), **queries(SERVICE, "1m", "5m")}
 SCRAPES_ONLY = ("up{", "scrape_", "process_cpu_seconds")
 
 
-DIRECT, OTLP, SCRAPE = "pushed", "pushed to a collector", "scraped by a collector"
+DIRECT, OTLP, SCRAPE = "pushed", "otlp", "scrape"
+"""To Prometheus itself, or through a collector with the configuration of this name."""
 WAYS = [*((server, DIRECT) for server in SERVERS)]
 WAYS += [("uvicorn, 2 workers", OTLP), ("uvicorn, 2 workers", SCRAPE)]
 
@@ -55,27 +54,6 @@ class Both(NamedTuple):
     way: str
     port: int
     at: float
-
-
-@contextmanager
-def collector(folder: Path, way: str, store: str, app_port: int) -> Iterator[str]:
-    """A real collector with the repository's own configuration, and where it takes OTLP."""
-    otlp = f"127.0.0.1:{free_port()}"
-    environment = {
-        "REMOTE_WRITE": f"{store}/api/v1/write",
-        "TARGET": f"127.0.0.1:{app_port}",
-        "SCRAPE_INTERVAL": "500ms",
-        "OTLP_HTTP": otlp,
-        "OTLP_GRPC": f"127.0.0.1:{free_port()}",
-    }
-    name = "scrape" if way == SCRAPE else "otlp"
-    command = [program("otelcol"), "--config", str(ROOT / f"deploy/collector/{name}.yaml")]
-    process = Process(command, folder / "collector.log", environment=environment)
-    try:
-        wait_for(lambda: "Everything is ready" in process.log, "the collector is ready")
-        yield f"http://{otlp}/v1/metrics"
-    finally:
-        process.kill()
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=", ".join)

@@ -1,0 +1,1 @@
+"""Deployments, and the program that makes what they have from other files."""
