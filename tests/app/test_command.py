@@ -34,7 +34,13 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--port", "99999"), ("--port", "x"), ("--host", "nobody.invalid"), ("--bogus",)]
+    "arguments",
+    [
+        ("--port", "99999"),
+        ("--port", "x"),
+        ("--host", "nobody.invalid"),
+        ("--port", "0", "--bogus"),
+    ],
 )
 def test_what_cannot_be_is_said_without_a_traceback(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)

@@ -26,7 +26,7 @@ NOT_RUN = {
         "pip install '.[test]' && pytest": ".ci/run does, as it would run itself",
     },
     "docs/tutorial": {
-        f"{HOST} up --no-deps prometheus grafana": DOCKER,
+        f"{HOST} up": DOCKER,
         "# classic.py": "for comparison",
         PUSH: DOCKER,
     },
