@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable
 
-from opentelemetry.util.http import get_excluded_urls
+from opentelemetry.util.http import parse_excluded_urls
 
 _logger = logging.getLogger(__name__)
 
@@ -22,10 +22,13 @@ def urls_excluded() -> Callable[[str], bool] | None:
     expression is logged in one line and excludes nothing.
     """
     variable = next((each for each in _VARIABLES if os.environ.get(each)), None)
-    if variable is None:
+    # An empty expression, as a comma at the end makes one, would match every URL.
+    listed = os.environ[variable].split(",") if variable else []
+    expressions = [each for each in listed if each.strip()]
+    if variable is None or not expressions:
         return None
     try:
-        return get_excluded_urls("FASTAPI").url_disabled
+        return parse_excluded_urls(",".join(expressions)).url_disabled
     except re.error as error:
         _logger.error(
             "%s=%s: not a regular expression (%s); nothing is excluded",

@@ -77,12 +77,9 @@ class Collection:
                     key = key_of(point.attributes)
                     value = self._point(own, key, point, began)
                 except (TypeError, ValueError, OverflowError, AttributeError) as error:
-                    _logger.warning(
-                        "A value of the metric %s of %s is left out: %s",
-                        own.name,
-                        own.scope,
-                        error,
-                    )
+                    # Each metric has a line of its own a minute, whatever its values are.
+                    named = f"{own.name} of {own.scope}".replace("%", "%%")
+                    _logger.warning(f"A value of the metric {named} is left out: %s", error)
                     continue
                 before = own.points.get(key)
                 own.points[key] = value if before is None else combined(own.kind, before, value)

@@ -334,3 +334,11 @@ def test_an_application_that_nobody_keeps_is_freed() -> None:
     del measured, root
     gc.collect()
     assert gone() is None
+
+
+def test_a_comma_at_the_end_excludes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "health,")
+    measured = Measured()
+    for path in ("/health", "/nope"):
+        measured.client.get(path)
+    assert measured.requests() == {("GET", "unmatched"): 1}

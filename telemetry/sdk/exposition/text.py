@@ -120,11 +120,9 @@ class TextWriter:
         for stream in snapshot.streams.values():
             if stream.kind == EXPONENTIAL:
                 _logger.warning(
-                    "The metric %s of %s is not shown: Prometheus's text formats have no "
-                    "exponential histograms. Push it (OTEL_METRICS_EXPORTER=otlp), or give it "
-                    "explicit buckets with a View.",
-                    stream.name,
-                    stream.scope,
+                    f"The metric {stream.name} of {stream.scope} is not shown: Prometheus's text "
+                    "formats have no exponential histograms. Push it (OTEL_METRICS_EXPORTER=otlp), "
+                    "or give it explicit buckets with a View."
                 )
                 continue
             sample = _name(stream) + _SAMPLE.get(_type(stream), "")
@@ -243,7 +241,7 @@ class TextWriter:
                 free.append(metric)
             else:
                 _logger.warning(
-                    "%s of prometheus_client is not shown: its name is taken", metric.name
+                    f"{metric.name} of prometheus_client is not shown: its name is taken"
                 )
         generate: Callable[[Any], bytes] = (
             generate_openmetrics if self._openmetrics else generate_latest
@@ -260,11 +258,10 @@ class _Collected:
 
 
 def _leave_out(stream: Stream, name: str) -> None:
+    # Not by arguments: each metric has a line of its own a minute.
     _logger.warning(
-        "The metric %s of %s is not shown: another one has the name %s. Rename one of them.",
-        stream.name,
-        stream.scope,
-        name,
+        f"The metric {stream.name} of {stream.scope} is not shown: another one has the name "
+        f"{name}. Rename one of them."
     )
 
 

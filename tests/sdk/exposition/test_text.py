@@ -20,6 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from telemetry.compatibility import prometheus_names
+from telemetry.quiet import OncePerMinute
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition import text as module
 from telemetry.sdk.exposition.text import TextWriter
@@ -223,6 +224,17 @@ def test_what_there_is_no_name_for_is_named_in_the_log(
     both(measure)
     assert f"The metric {left_out} of scope" in caplog.text
     assert "is not shown" in caplog.text
+
+
+def test_each_metric_that_is_left_out_is_named_within_the_same_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module._logger, "filters", [OncePerMinute()])
+    measure = in_one(histogram("hh"), gauge("hh_count"), histogram("ii"), gauge("ii_sum"))
+    written(measure)
+    written(measure)
+    named = [record.getMessage().split()[2] for record in caplog.records]
+    assert named == ["hh_count", "ii_sum"]
 
 
 def test_two_versions_of_one_meter_add_up() -> None:
