@@ -91,7 +91,9 @@ def _call(functions: Sequence[Callable[[], object]]) -> None:
     if any(thread.is_alive() for thread in threads):
         _AtShutdown.remaining = 0.0
         _logger.warning(
-            "An exporter did not take the last metrics, traces or logs within %g s", TIMEOUT
+            "An exporter did not take the last metrics, traces or logs within %g s, or a callback "
+            "hangs",
+            TIMEOUT,
         )
 
 
