@@ -86,6 +86,11 @@ def both(
         app = Service(stack.enter_context(running(full, log, url, environment=environment)), port)
         # Remote write does not carry when a series began.
         scraped = stack.enter_context(prometheus(folder, port, zero_ingestion=way == DIRECT))
+        # Both know the app before its first request, so that new counters count alike.
+        for each in (scraped, pushed):
+            known = lambda url=each: query(url, "count(app_memory_usage_bytes)")  # noqa: E731
+            wait_for(known, f"the app is known at {each}")
+        time.sleep(1)
         send(app, dict.fromkeys(TRAFFIC, 1))
         all_of_it(scraped, pushed, len(TRAFFIC))
         time.sleep(2)
