@@ -16,11 +16,8 @@ class Format(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """The response headers that describe a page of this format."""
-        kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         headers = {
-            "content-type": kind
-            if self.openmetrics
-            else "text/plain; version=0.0.4; charset=utf-8",
+            "content-type": OPENMETRICS if self.openmetrics else TEXT,
             "vary": "Accept, Accept-Encoding",
         }
         if self.compressed:
