@@ -41,6 +41,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     excluded_paths: Collection[str] = DEFAULT_EXCLUDED_PATHS,
     fastapi_metrics: bool = False,
+    prometheus_client_metrics: bool = True,
 ) -> None:
     """Measure an application's requests and memory, and serve ``/metrics``.
 
@@ -58,12 +59,19 @@ def instrument(
             They take the place of `DEFAULT_EXCLUDED_PATHS`; to keep those, pass
             ``[*telemetry.DEFAULT_EXCLUDED_PATHS, "/health"]``.
         fastapi_metrics: Whether FastAPI records its own ``http.server.*`` metrics beside these.
+        prometheus_client_metrics: Whether ``/metrics`` shows what the global registry of
+            prometheus_client has, as well. It is not pushed. Applications that share a meter
+            provider share what is shown: False in one is False in all.
 
     Raises:
-        TypeError: `excluded_paths` is one string.
+        TypeError: `excluded_paths` is one string, or `prometheus_client_metrics` is no bool.
     """
     if isinstance(excluded_paths, str):
         raise TypeError(f"excluded_paths takes a list of paths: [{excluded_paths!r}]")
+    if not isinstance(prometheus_client_metrics, bool):
+        raise TypeError(
+            f"prometheus_client_metrics takes True or False: {prometheus_client_metrics!r}"
+        )
     if app in _instrumented or disabled():
         return
     _instrumented.add(app)
@@ -75,6 +83,8 @@ def instrument(
         recorder = recorder_of(provider)
         observe_memory(provider)
         services, endpoint = outlet_of(provider)
+        if endpoint is not None and not prometheus_client_metrics:
+            endpoint.shows_registry = False
     except Exception:
         _logger.exception("The application is not measured: its meter provider has failed")
         return
