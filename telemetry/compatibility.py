@@ -204,6 +204,34 @@ def switch_off_native_metrics(app: object) -> None:
         _logger.warning("FastAPI records http.server.* as well: its configuration has moved")
 
 
+def use_native_metrics(
+    app: object, provider: object | None, excludes: Callable[[Any], bool]
+) -> None:
+    """Have FastAPI record its own ``http.server.*`` metrics for an application.
+
+    What the application has been given in ``FastAPI(telemetry=...)`` stays. Seen in FastAPI 0.165.
+
+    Parameters:
+        app: The application.
+        provider: A meter provider other than the global one.
+        excludes: Tells of an ASGI scope whether nothing is recorded of its request: no span and
+            no log record either.
+    """
+    config = getattr(app, "_telemetry", None)
+    if isinstance(config, dict):
+        config["meter_provider"] = config.get("meter_provider") or provider
+        config["exclude"] = config.get("exclude") or excludes
+
+
+def has_native_metrics(app: object) -> bool:
+    """Whether FastAPI records ``http.server.*`` metrics of its own for an application.
+
+    Seen in FastAPI 0.165; before 0.142 it does not.
+    """
+    config = getattr(app, "_telemetry", None)
+    return isinstance(config, dict) and config.get("metrics") is True
+
+
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
     """Whether the client has closed its connection, or None where the server does not tell.
 

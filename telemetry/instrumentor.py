@@ -1,5 +1,6 @@
 """The plug for ``opentelemetry-instrument`` that measures every FastAPI application."""
 
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 import telemetry
 from telemetry.compatibility import is_instrumented_by_contrib
 from telemetry.instrumentation.requests import is_counted
+from telemetry.options import RequestNames, names_in
 
 _call = FastAPI.__call__
 
@@ -31,11 +33,12 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **options: Any) -> None:
         provider = options.get("meter_provider")
+        # FastAPI's own metrics step aside where contrib's are.
+        names = names_in(os.environ, RequestNames.BOTH)
 
         async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
             if not is_counted(scope):
-                # FastAPI's own metrics step aside where contrib's are.
-                telemetry.instrument(app, meter_provider=provider, fastapi_metrics=True)
+                telemetry.instrument(app, meter_provider=provider, request_metrics=names)
             elif app.middleware_stack is None:
                 _leave_to_the_outer_one(app)
             await _call(app, scope, receive, send)
