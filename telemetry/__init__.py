@@ -1,5 +1,6 @@
 """Request and memory metrics for any FastAPI application, through OpenTelemetry."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from starlette.types import ASGIApp
 
 from telemetry.compatibility import (
+    exclude_from_contrib,
     has_native_metrics,
     is_instrumented_by_contrib,
     switch_off_native_metrics,
@@ -149,6 +151,7 @@ def instrument(
                     "FastAPI(telemetry=...) switches it off. With an older one, run the "
                     "application under opentelemetry-instrument."
                 )
+            exclude_from_contrib(stack, *(rf"//[^/]*{re.escape(path)}$" for path in excluded_paths))
             return stack
         return RequestMetrics(
             stack,

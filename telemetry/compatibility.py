@@ -189,6 +189,24 @@ def is_instrumented_by_contrib(app: object) -> bool:
     return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
 
 
+def exclude_from_contrib(stack: object, *expressions: str) -> None:
+    """Have contrib's middleware leave out further URLs.
+
+    Seen in opentelemetry-instrumentation-asgi 0.66b2. Without it, all are measured.
+
+    Parameters:
+        stack: An application's built middleware, with contrib's among it or not.
+        expressions: Regular expressions that are searched for in a URL.
+    """
+    from opentelemetry.util.http import ExcludeList
+
+    while stack is not None and type(stack).__name__ != "OpenTelemetryMiddleware":
+        stack = getattr(stack, "app", None)
+    if stack is not None:
+        others = getattr(getattr(stack, "excluded_urls", None), "_excluded_urls", [])
+        setattr(stack, "excluded_urls", ExcludeList([*others, *expressions]))  # noqa: B010
+
+
 def switch_off_native_metrics(app: object) -> None:
     """Have FastAPI record no ``http.server.*`` metrics of its own for an application.
 

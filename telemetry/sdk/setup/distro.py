@@ -5,7 +5,6 @@ from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
-from telemetry.sdk.exposition.route import METRICS_PATH
 from telemetry.sdk.setup.environment import configure
 
 
@@ -18,9 +17,6 @@ class Distro(BaseDistro):  # type: ignore[misc]
     def _configure(self, **_: Any) -> None:
         # The stable names of the semantic conventions for what contrib measures.
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
-        # Contrib would count each scrape.
-        url = rf"^[^/]*//[^/]*{METRICS_PATH}$"
-        os.environ.setdefault("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", url)
 
 
 class Configurator:
