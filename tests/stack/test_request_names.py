@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import query, wait_for
-from tests.support.prometheus import pushed_prometheus
+from tests.support.dashboard import HTTP, SERVICE, queries
+from tests.support.processes import query, service, wait_for
+from tests.support.prometheus import INTERVAL, prometheus, pushed_prometheus
 from tests.support.series import Series, label_names, total, values
 from tests.support.workers import COMMANDS, UVICORN, all_up, workers
 
@@ -67,3 +68,30 @@ def test_both(tmp_path: Path) -> None:
     assert total(series, COUNT, http_route="/health") == 50
     assert total(series, "app_requests_total", path="/health") == 50
     assert label_names(series, "app_requests_total") == {("method", "path")}
+
+
+def test_each_panel_of_the_dashboard_for_them_shows_what_the_other_one_shows(
+    tmp_path: Path,
+) -> None:
+    """Both dashboards on one app that has both sets of metrics."""
+    environment = {"TELEMETRY_REQUEST_METRICS": "both"}
+    with (
+        service(tmp_path, environment=environment) as app,
+        prometheus(tmp_path, app.port) as url,
+    ):
+        wait_for(lambda: query(url, "count(up == 1)") == {(): 2}, "the app is scraped")
+        for path in ("/", "/random_sleep", "/nope", "/increase_count") * 5:
+            app.status(path)
+        wait_for(lambda: query(url, "sum(app_requests_total)") == {(): 20}, "all requests")
+        time.sleep(4 * INTERVAL)
+        at = time.time()
+        ours, standard = queries(SERVICE), queries(HTTP)
+        assert ours.keys() == standard.keys()
+        drawn = 0
+        for title, expression in ours.items():
+            one, other = (query(url, each, at) for each in (expression, standard[title]))
+            drawn += bool(one)
+            # The clocks of a duration do not start at the same moment.
+            close = pytest.approx(sorted(one.values()), rel=1e-6, abs=2e-3, nan_ok=True)
+            assert sorted(other.values()) == close, title
+    assert drawn > 20
