@@ -24,8 +24,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, Gauge
 from opentelemetry.util.http import ExcludeList
+from prometheus_client import CollectorRegistry, Gauge
 
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues

@@ -49,6 +49,9 @@ class Custom:
         self.families = families
         REGISTRY.register(self)
 
+    def describe(self) -> Iterable[Metric]:
+        return []
+
     def collect(self) -> Iterable[Metric]:
         for each in self.families:
             if isinstance(each, Exception):
