@@ -124,7 +124,8 @@ class RequestRecorder:
         # The SDK asks observable instruments first, and the histogram then has all.
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        self._record(waiting)
+        # The span that may be here is not theirs.
+        self._record_without_context(waiting)
         requests = Counter[tuple[str, str]]()
         for (method, path, _status), ended in self._ended.copy().items():
             requests[method, path] += ended.count
