@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import flood, footprint, http, push, request, scrape, workers
+from benchmarks import exemplars, flood, footprint, http, push, request, scrape, workers
 from benchmarks.table import Table
 
 TABLES = {
@@ -19,6 +19,7 @@ TABLES = {
     "startup": footprint.startup,
     "workers": workers.run,
     "push": push.run,
+    "exemplars": exemplars.run,
 }
 _VERSIONS = (
     "fastapi",
