@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry, Gauge
 from opentelemetry.util.http import ExcludeList
 
 from telemetry import compatibility
@@ -54,6 +55,12 @@ def test_the_resource_of_a_meter_provider() -> None:
     resource = Resource({"service.name": "shop"})
     assert compatibility.resource_of(MeterProvider(resource=resource)) is resource
     assert compatibility.resource_of(metrics.NoOpMeterProvider()) is None
+
+
+def test_the_collectors_of_a_registry() -> None:
+    registry = CollectorRegistry()
+    collector = Gauge("x", "", registry=registry)
+    assert compatibility.collectors_of(registry) == [collector]
 
 
 def test_the_temporality_of_a_reader() -> None:
