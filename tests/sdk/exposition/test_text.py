@@ -27,6 +27,7 @@ from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition import text as module
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.snapshot import Snapshot
+from tests.support.versions import needs
 
 NO_RESOURCE = "# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info 1.0\n"
 
@@ -340,6 +341,7 @@ def families(parsed: Iterable[Any]) -> dict[Any, Any]:
     return result
 
 
+@needs("opentelemetry-exporter-prometheus", "0.64b0")
 @pytest.mark.parametrize("openmetrics", [False, True])
 @settings(deadline=None, max_examples=400)
 @given(instruments=INSTRUMENTS)
