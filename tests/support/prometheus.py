@@ -54,7 +54,7 @@ def prometheus(
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *_flags("docker-compose.yaml"),
+        *flags("docker-compose.yaml"),
         *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
     ]
     url = f"http://127.0.0.1:{port}"
