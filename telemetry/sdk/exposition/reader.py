@@ -11,6 +11,7 @@ from telemetry.quiet import quiet_logger
 from telemetry.sdk.exposition.own_port import MetricsServer
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.process import process_metrics
+from telemetry.sdk.exposition.registry import registry_metrics
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
 
@@ -33,6 +34,7 @@ class EndpointReader(MetricReader):
     Attributes:
         page: What a scrape gets.
         service: What the page shows.
+        shows_registry: Whether prometheus_client's global registry is shown as well.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
@@ -40,6 +42,7 @@ class EndpointReader(MetricReader):
         self.host = host or "localhost"
         self.port = port
         self.service = Service(self)
+        self.shows_registry = True
         self.page = Page(self._write, lambda: list(process_metrics()))
         self._server: MetricsServer | None = None
         # prometheus_client's own variable: without these lines the page has fewer series.
@@ -80,7 +83,9 @@ class EndpointReader(MetricReader):
 
     def _write(self, openmetrics: bool, process: list[Metric]) -> bytes:
         reading = self.service.read()
-        collected = () if reading.several else process
+        collected = [] if reading.several else process
+        if self.shows_registry:
+            collected = [*collected, *registry_metrics(reading.several)]
         writer = self._writers[openmetrics]
         return writer.write(reading.snapshot, reading.resource.attributes, collected)
 
