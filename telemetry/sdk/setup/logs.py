@@ -4,8 +4,9 @@ import logging
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
-from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider
+
+from telemetry.versions import logging_handler
 
 
 def export_logging() -> None:
@@ -27,6 +28,9 @@ def export_logging() -> None:
             # Without the handler, by this project's distro.
             instrumentor.uninstrument()
         instrumentor.instrument()
+        kind, is_added = logging_handler()
+        if not is_added:
+            logging.getLogger().addHandler(kind())
     handler = _handler()
     if handler is None:
         # Switched off, by OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION.
@@ -45,6 +49,6 @@ def export_logging() -> None:
             logger.addHandler(handler)
 
 
-def _handler() -> LoggingHandler | None:
-    handlers = logging.getLogger().handlers
-    return next((each for each in handlers if isinstance(each, LoggingHandler)), None)
+def _handler() -> logging.Handler | None:
+    handlers, (kind, _) = logging.getLogger().handlers, logging_handler()
+    return next((each for each in handlers if isinstance(each, kind)), None)
