@@ -18,11 +18,11 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 UNIT_TESTS = ("tests", "--ignore=tests/stack", "--ignore=tests/docs", "--ignore=tests/deployment")
 # Python 3.13 is the image's, with the image's packages.
 IMAGE = "3.13"
-SHOWN = "fastapi starlette opentelemetry-sdk prometheus-client uvicorn anyio pydantic"
-VERSIONS = f"""
+VERSIONS = """
 from importlib.metadata import version
 from platform import python_version
-print("python", python_version(), *(f"{{name}} {{version(name)}}" for name in "{SHOWN}".split()), sep=", ")
+names = "fastapi starlette opentelemetry-sdk prometheus-client uvicorn anyio pydantic".split()
+print(f"python {python_version()}", *(f"{name} {version(name)}" for name in names), sep=", ")
 """
 
 
