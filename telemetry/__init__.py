@@ -29,6 +29,7 @@ from telemetry.options import Options, RequestNames
 from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.exposition.route import serve_metrics
 from telemetry.sdk.setup.environment import disabled
+from telemetry.sdk.setup.logs import export_logging
 from telemetry.sdk.setup.outlet import outlet_of
 from telemetry.sdk.setup.provider import global_meter_provider
 from telemetry.sdk.shutdown import flush_after_lifespans
@@ -139,6 +140,7 @@ def instrument(
     @cache
     def serve() -> None:
         """Once, in the process that serves the application, when it is about to."""
+        export_logging()
         for service in services:
             service.join()
         if endpoint is not None:

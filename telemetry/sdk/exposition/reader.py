@@ -1,12 +1,11 @@
-"""OpenTelemetry's Prometheus reader, which has its page written from the whole service."""
+"""A metric reader that has its page written from the whole service."""
 
 import os
 from threading import Timer
 from typing import Any
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics.export import MetricsData
-from prometheus_client import CollectorRegistry, Metric
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from prometheus_client import Metric
 
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.exposition.own_port import MetricsServer
@@ -22,11 +21,10 @@ _CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
 _DELAY = 1.0
 
 
-class EndpointReader(PrometheusMetricReader):
+class EndpointReader(MetricReader):
     """Shows a meter provider's metrics on the application's ``/metrics``.
 
-    It is OpenTelemetry's own reader with another way from what was collected to the text. In
-    declarative configuration it is the pull exporter ``fastapi_prometheus``.
+    In declarative configuration it is the pull exporter ``fastapi_prometheus``.
 
     Parameters:
         host: The address for a port of its own.
@@ -40,7 +38,7 @@ class EndpointReader(PrometheusMetricReader):
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
-        super().__init__(scope_info_enabled=False, registry=CollectorRegistry())
+        super().__init__()
         self.host = host or "localhost"
         self.port = port
         self.service = Service(self)
@@ -71,6 +69,9 @@ class EndpointReader(PrometheusMetricReader):
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
         """Do nothing, as nothing waits to be sent."""
         return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Do nothing: what was measured last stays to be seen."""
 
     def _receive_metrics(
         self,

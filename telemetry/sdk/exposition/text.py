@@ -1,6 +1,5 @@
 """A snapshot as text that Prometheus reads."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -45,6 +44,8 @@ _SUFFIXES = {
 # What a sample of these types has after its family's name.
 _SAMPLE = {COUNTER: "_total"}
 
+_MAX_EXEMPLAR_LENGTH = 128
+
 _Series = tuple[str, str]
 """The labels as text, and a %-format of all lines of the series."""
 
@@ -54,13 +55,15 @@ class _Family:
     """All streams that are shown under one name.
 
     `sample` is the name of its samples but for a histogram's suffixes, `created` says whether
-    each series has a line that tells when it began. `series` has the ready text of each stream's
+    each series has a line that tells when it began, and `exemplars` whether its lines may have
+    exemplars. `series` has the ready text of each stream's
     points: it is made once for each series and kept for as long as the series is there.
     """
 
     name: str
     sample: str
     created: bool
+    exemplars: bool
     header: str
     streams: list[tuple[Identity, dict[str, str]]]
     series: dict[Identity, dict[str, _Series]] = field(default_factory=dict)
@@ -173,6 +176,7 @@ class TextWriter:
             name,
             sample,
             self._created and kind in (COUNTER, HISTOGRAM),
+            self._openmetrics and kind in (COUNTER, HISTOGRAM),
             header,
             [
                 (each.identity, {} if each.scope == first.scope else {SCOPE_LABEL: each.scope})
@@ -197,7 +201,7 @@ class TextWriter:
                     point = combined(stream.kind, before[2], point)
                 shown[labels] = (template, stream, point)
             family.series[identity] = kept
-        return [self._lines(family.created, *each) for each in shown.values()]
+        return [_lines(family, *each) for each in shown.values()]
 
     def _ready(
         self, family: _Family, stream: Stream, key: str, extra: Mapping[str, str]
@@ -216,20 +220,6 @@ class TextWriter:
         if family.created:
             lines.append(f"{family.name}_created{braces}")
         return braces, "".join(line.replace("%", "%%") + " %s\n" for line in lines)
-
-    def _lines(self, created: bool, template: str, stream: Stream, point: Point) -> str:
-        if isinstance(point, Buckets):
-            values: list[str] = [f"{count}.0" for count in accumulate(point.counts)]
-            if not stream.bounds or stream.bounds[0] >= 0:
-                values += [f"{point.total}.0", _number(point.sum)]
-        elif isinstance(point, Number):
-            values = [_number(point.value)]
-        if created:
-            values.append(f"{point.start / 1000:.3f}")
-        text = template % tuple(values)
-        if self._openmetrics and point.exemplars and stream.kind in (COUNTER, HISTOGRAM):
-            return _with_exemplars(text, stream.bounds, point.exemplars)
-        return text
 
     def _target_info(self, resource: Mapping[str, Any]) -> str:
         labels = _braces(_labels(resource))
@@ -263,6 +253,41 @@ class _Collected:
 
     def collect(self) -> Iterable[ClientMetric]:
         return self.metrics
+
+
+def _lines(family: _Family, template: str, stream: Stream, point: Point) -> str:
+    """All lines of a series; of a histogram, those of the buckets come first."""
+    if isinstance(point, Buckets):
+        values: list[str] = [f"{count}.0" for count in accumulate(point.counts)]
+        if not stream.bounds or stream.bounds[0] >= 0:
+            values += [f"{point.total}.0", _number(point.sum)]
+    elif isinstance(point, Number):
+        values = [_number(point.value)]
+    if family.created:
+        values.append(f"{point.start / 1000:.3f}")
+    text = template % tuple(values)
+    if not point.exemplars or not family.exemplars:
+        return text
+    lines = text.split("\n")
+    for each in point.exemplars:
+        lines[each.bucket] += _exemplar(each)
+    return "\n".join(lines)
+
+
+def _exemplar(exemplar: Exemplar) -> str:
+    """What follows the value of the sample that an exemplar is of.
+
+    The attributes that a view has left out are added, as the exporter's specification says,
+    unless all labels together were then longer than OpenMetrics allows:
+    https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars.
+    """
+    ids = {"trace_id": exemplar.trace, "span_id": exemplar.span} if exemplar.trace else {}
+    labels = _labels(exemplar.attributes, ids)
+    # Per label, an equals sign and two quotation marks do not count; escaping does here.
+    if sum(len(label) - 3 for label in labels) > _MAX_EXEMPLAR_LENGTH:
+        labels = _labels({}, ids)
+    text, time = _number(exemplar.value), exemplar.time / 1000
+    return f" # {{{','.join(labels)}}} {text} {time:.3f}"
 
 
 @cache
@@ -331,15 +356,3 @@ def _braces(labels: Iterable[str]) -> str:
 
 def _number(value: Real) -> str:
     return f"{value}.0" if isinstance(value, int) else str(floatToGoString(value))  # type: ignore[no-untyped-call]
-
-
-def _with_exemplars(text: str, bounds: Sequence[float], exemplars: Iterable[Exemplar]) -> str:
-    lines = text.split("\n")
-    newest: dict[int, Exemplar] = {}
-    for each in exemplars:
-        line = bisect_left(bounds, each[0])
-        newest[line] = max(newest.get(line, each), each, key=lambda one: one[1])
-    for line, (value, time, trace, span, _) in newest.items():
-        labels = f'trace_id="{trace}",span_id="{span}"'
-        lines[line] += f" # {{{labels}}} {_number(value)} {time / 1000:.3f}"
-    return "\n".join(lines)

@@ -50,7 +50,8 @@ class Custom:
         REGISTRY.register(self)
 
     def describe(self) -> Iterable[Metric]:
-        return []
+        # Else older versions collect when they register, and raise what collecting raises.
+        return ()
 
     def collect(self) -> Iterable[Metric]:
         for each in self.families:

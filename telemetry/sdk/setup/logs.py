@@ -1,0 +1,54 @@
+"""From Python's logging to the logger provider: log records that carry their span's ids."""
+
+import logging
+
+from opentelemetry._logs import get_logger_provider
+from opentelemetry.instrumentation.logging import LoggingInstrumentor
+from opentelemetry.sdk._logs import LoggerProvider
+
+from telemetry.versions import logging_handler
+
+
+def export_logging() -> None:
+    """Have what is logged exported, where there is a logger provider that does.
+
+    OpenTelemetry's own instrumentation of logging does it for what reaches the root logger, as
+    its ``OTEL_PYTHON_LOG_*`` variables say. Here it does the same for loggers that keep their
+    records to themselves, as those of uvicorn, gunicorn and hypercorn do, the access log among
+    them. One without a handler, as uvicorn's with ``--no-access-log``, stays silent.
+    https://opentelemetry-python-contrib.readthedocs.io/en/latest/instrumentation/logging/logging.html
+
+    To be called when the server is about to serve: it has configured its loggers then.
+    """
+    if not isinstance(get_logger_provider(), LoggerProvider):
+        return
+    if _handler() is None:
+        instrumentor = LoggingInstrumentor()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            # Without the handler, by this project's distro.
+            instrumentor.uninstrument()
+        instrumentor.instrument()
+        kind, is_added = logging_handler()
+        if not is_added:
+            logging.getLogger().addHandler(kind())
+    handler = _handler()
+    if handler is None:
+        # Switched off, by OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION.
+        return
+    root = logging.getLogger()
+    if root.handlers == [handler] and logging.lastResort is not None:
+        # It prints warnings only as long as there is no handler: they go on being printed.
+        root.addHandler(logging.lastResort)
+    for logger in list(root.manager.loggerDict.values()):
+        if (
+            isinstance(logger, logging.Logger)
+            and logger.handlers
+            and not logger.propagate
+            and handler not in logger.handlers
+        ):
+            logger.addHandler(handler)
+
+
+def _handler() -> logging.Handler | None:
+    handlers, (kind, _) = logging.getLogger().handlers, logging_handler()
+    return next((each for each in handlers if isinstance(each, kind)), None)
