@@ -2,10 +2,7 @@
 
 import logging
 
-from opentelemetry._logs import get_logger_provider
-from opentelemetry.instrumentation.logging import LoggingInstrumentor
-from opentelemetry.instrumentation.logging.handler import LoggingHandler
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry import _logs
 
 
 def export_logging() -> None:
@@ -19,8 +16,11 @@ def export_logging() -> None:
 
     To be called when the server is about to serve: it has configured its loggers then.
     """
-    if not isinstance(get_logger_provider(), LoggerProvider):
+    if type(_logs.get_logger_provider()).__module__.startswith(_logs.__name__):
+        # Only the API's stand-in.
         return
+    from opentelemetry.instrumentation.logging import LoggingInstrumentor
+
     if _handler() is None:
         instrumentor = LoggingInstrumentor()
         if instrumentor.is_instrumented_by_opentelemetry:
@@ -45,6 +45,8 @@ def export_logging() -> None:
             logger.addHandler(handler)
 
 
-def _handler() -> LoggingHandler | None:
+def _handler() -> logging.Handler | None:
+    from opentelemetry.instrumentation.logging.handler import LoggingHandler
+
     handlers = logging.getLogger().handlers
     return next((each for each in handlers if isinstance(each, LoggingHandler)), None)
