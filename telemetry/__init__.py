@@ -59,6 +59,7 @@ def instrument(
     in_progress_by_route: bool = False,
     body_sizes: bool = False,
     metrics_dependencies: Sequence[Depends] = (),
+    prometheus_client_metrics: bool = True,
 ) -> None:
     """Measure an application's requests and memory, and serve ``/metrics``.
 
@@ -91,6 +92,9 @@ def instrument(
         metrics_dependencies: FastAPI dependencies that a scrape of ``/metrics`` must pass, such
             as ``[Depends(only_for_monitoring)]``. For a bearer token, set
             ``TELEMETRY_METRICS_TOKEN`` instead. They are not asked on a port of its own.
+        prometheus_client_metrics: Whether ``/metrics`` also shows what the global registry of
+            prometheus_client has. It is not pushed. Applications that share a meter provider
+            share what is shown: False for one is False for all.
 
     Raises:
         TypeError: An argument is of another type.
@@ -105,6 +109,7 @@ def instrument(
         in_progress_by_route,
         body_sizes,
         metrics_dependencies,
+        prometheus_client_metrics,
     )
     if app in _instrumented or disabled():
         return
@@ -117,6 +122,8 @@ def instrument(
             recorder = recorder_of(provider, prefix, options.bounds())
         observe_memory(provider, prefix)
         services, endpoint = outlet_of(provider)
+        if endpoint is not None and not prometheus_client_metrics:
+            endpoint.shows_registry = False
     except BucketsDifferError:
         _instrumented.discard(app)
         raise

@@ -162,6 +162,15 @@ def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]
     return encoded
 
 
+def collectors_of(registry: Any) -> Sequence[Any]:
+    """The collectors of a registry of prometheus_client, which has no public way to ask.
+
+    Seen in prometheus_client 0.26. Without it, the registry as a whole: a collector that raises
+    then costs what the others have as well.
+    """
+    return list(getattr(registry, "_collector_to_names", [registry]))
+
+
 @cache
 def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]:
     """How OpenTelemetry's Prometheus exporter writes metric names, label names and units.

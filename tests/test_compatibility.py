@@ -25,9 +25,11 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.http import ExcludeList
+from prometheus_client import CollectorRegistry, Gauge
 
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues
+from tests.support.versions import needs
 
 
 def test_the_apis_stand_in_for_a_meter_provider() -> None:
@@ -44,6 +46,7 @@ def test_the_apis_stand_in_for_a_meter_provider() -> None:
     assert not compatibility.no_meter_provider_is_set(metrics.NoOpMeterProvider())
 
 
+@needs("opentelemetry-sdk", "1.44.0")
 def test_the_readers_of_a_meter_provider() -> None:
     reader = InMemoryMetricReader()
     assert list(compatibility.metric_readers(MeterProvider([reader]))) == [reader]
@@ -54,6 +57,12 @@ def test_the_resource_of_a_meter_provider() -> None:
     resource = Resource({"service.name": "shop"})
     assert compatibility.resource_of(MeterProvider(resource=resource)) is resource
     assert compatibility.resource_of(metrics.NoOpMeterProvider()) is None
+
+
+def test_the_collectors_of_a_registry() -> None:
+    registry = CollectorRegistry()
+    collector = Gauge("x", "", registry=registry)
+    assert compatibility.collectors_of(registry) == [collector]
 
 
 def test_the_temporality_of_a_reader() -> None:
@@ -135,6 +144,7 @@ def test_the_names_of_the_prometheus_exporter() -> None:
     assert (metric("a.b/c"), label("a.b"), unit("By/s")) == ("a_b_c", "a_b", "bytes_per_second")
 
 
+@needs("fastapi", "0.142.0")
 def test_fastapis_own_metrics() -> None:
     def recorded(app: FastAPI) -> bool:
         with TestClient(app) as client:
@@ -234,9 +244,8 @@ def test_the_package_works_without_a_name_that_has_moved(module: str) -> None:
 
 
 WINDOWS = """
-import os, sys
+import asyncio, os, sys
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from fastapi.testclient import TestClient
 import opentelemetry.exporter.prometheus, opentelemetry.sdk.metrics, psutil
 sys.modules["fcntl"] = None

@@ -23,8 +23,9 @@ ATTRIBUTES = st.dictionaries(
     st.one_of(
         st.text(max_size=3),
         st.booleans(),
-        st.integers(0, 2),
-        st.lists(st.text(max_size=2), max_size=2),
+        # Before 1.45 the SDK takes no lists, and 1 for the same as True.
+        st.integers(2, 4),
+        st.lists(st.text(max_size=2), max_size=2).map(tuple),
     ),
     max_size=2,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from json import dumps
 from typing import Any
@@ -37,6 +38,7 @@ _SUFFIXES = {
     "gauge": (),
     "histogram": ("_bucket", "_count", "_sum", "_created"),
     "summary": ("_count", "_sum", "_created"),
+    "gaugehistogram": ("_bucket", "_gcount", "_gsum"),
     "info": ("_info",),
 }
 # What a sample of these types has after its family's name.
@@ -85,6 +87,9 @@ class TextWriter:
     def __init__(self, openmetrics: bool, created: bool = True) -> None:
         self._openmetrics = openmetrics
         self._created = openmetrics and created
+        self._generate: Callable[[Any], bytes] = (
+            generate_openmetrics if openmetrics else generate_latest
+        )
         self._definitions: object = None
         self._families: list[_Family] = []
         self._names: set[str] = set()
@@ -100,8 +105,9 @@ class TextWriter:
         Parameters:
             snapshot: What is shown.
             resource: The attributes of the resource, which become ``target_info``.
-            collected: Families of prometheus_client's own collectors, which follow. One whose
-                name is taken is left out.
+            collected: Families of prometheus_client's own collectors, which follow as that
+                library writes them. One whose name is taken, or that it cannot write, is left
+                out and logged.
         """
         definitions = [
             (each.identity, each.unit, each.description, each.kind, each.bounds)
@@ -224,19 +230,21 @@ class TextWriter:
         return f"{head}target_info{labels} 1.0\n"
 
     def _rest(self, collected: Iterable[ClientMetric]) -> bytes:
-        free = []
+        taken, text = [], b""
         for metric in collected:
-            names = _names_of(metric.name, metric.type)
-            if self._names.isdisjoint(names):
-                free.append(metric)
-            else:
-                _logger.warning(
-                    f"{metric.name} of prometheus_client is not shown: its name is taken"
-                )
-        generate: Callable[[Any], bytes] = (
-            generate_openmetrics if self._openmetrics else generate_latest
-        )
-        return generate(_Collected(free)).removesuffix(b"# EOF\n")
+            names = _names_of(metric.name, metric.type) | {each.name for each in metric.samples}
+            # The page has the family target in OpenMetrics only, but it is to have the same in
+            # both formats.
+            if not (self._names | {"target"}).isdisjoint(names):
+                taken.append(metric.name)
+                continue
+            try:
+                text += self._generate(_Collected([metric])).removesuffix(b"# EOF\n")
+            except Exception as error:
+                _logger.error(f"{metric.name} of prometheus_client is not shown: {error}")
+        if taken:
+            _tell_taken(", ".join(sorted(taken)))
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +288,14 @@ def _exemplar(exemplar: Exemplar) -> str:
         labels = _labels({}, ids)
     text, time = _number(exemplar.value), exemplar.time / 1000
     return f" # {{{','.join(labels)}}} {text} {time:.3f}"
+
+
+@cache
+def _tell_taken(names: str) -> None:
+    _logger.warning(
+        "Of prometheus_client these are not shown, as OpenTelemetry has metrics of their names: %s",
+        names,
+    )
 
 
 def _leave_out(stream: Stream, name: str) -> None:

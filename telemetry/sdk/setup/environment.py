@@ -6,7 +6,6 @@ import os
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import Instrument
 from opentelemetry.sdk.environment_variables import (
-    OTEL_CONFIG_FILE,
     OTEL_EXPORTER_PROMETHEUS_HOST,
     OTEL_EXPORTER_PROMETHEUS_PORT,
     OTEL_SDK_DISABLED,
@@ -28,6 +27,7 @@ from telemetry.sdk.setup.advice import advise_on_push
 from telemetry.sdk.setup.exemplars import exemplar_filter
 from telemetry.sdk.setup.outlet import connect
 from telemetry.sdk.shutdown import own_shutdown
+from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series
 
 _logger = logging.getLogger(__name__)
 
@@ -57,14 +57,23 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
     if path := os.environ.get(OTEL_CONFIG_FILE):
         _configure_from_file(path)
         return
-    resource = Resource.create(dict(resource_attributes or {}))
+    resource = Resource.create({**instance_id(), **(resource_attributes or {})})
     _configure_metrics(resource)
     _configure_traces(resource)
     _configure_logs(resource)
 
 
 def _configure_from_file(path: str) -> None:
-    from opentelemetry.configuration import configure_sdk, load_config_file
+    try:
+        from opentelemetry.configuration import configure_sdk, load_config_file
+    except ImportError:
+        _logger.error(
+            "%s=%s: a package is missing, install it: pip install 'fastapi-otel-metrics[config]'. "
+            "Nothing is exported.",
+            OTEL_CONFIG_FILE,
+            path,
+        )
+        return
 
     # It logs what it raises, in its own words and without the variable's name.
     loader = logging.getLogger("opentelemetry.configuration")
@@ -128,7 +137,7 @@ def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
         instrument_type=kind,
         meter_name="telemetry.instrumentation",
         aggregation=aggregation,
-        aggregation_cardinality_limit=_MAX_SERIES,
+        **limit_of_series(_MAX_SERIES),
     )
 
 
