@@ -16,12 +16,14 @@ from tests.support.prometheus import prometheus
 DOCUMENTS = ("README.md", "README.ko.md", "docs/tutorial.en.md", "docs/tutorial.ko.md")
 DOCKER = "needs a Docker engine"
 PUSH = "docker compose -f docker-compose.yaml -f docker-compose.push.yaml up"
+SCALE = "docker compose -f docker-compose.yaml -f docker-compose.scale.yaml up --scale app=3"
 HOST = "docker compose -f docker-compose.yaml -f docker-compose.host.yaml"
 NOT_RUN = {
     "README": {
         "docker compose up": DOCKER,
         "docker compose exec app python -m app.load --duration 60": DOCKER,
         PUSH: DOCKER,
+        SCALE: DOCKER,
         "pip install .": "needs PowerShell",
         "pip install '.[test]' && pytest": ".ci/run does, as it would run itself",
     },

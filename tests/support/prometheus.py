@@ -54,7 +54,7 @@ def prometheus(
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *_flags("docker-compose.yaml"),
+        *flags("docker-compose.yaml"),
         *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
     ]
     url = f"http://127.0.0.1:{port}"
@@ -88,14 +88,14 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
         # For what comes through a collector.
         "--web.enable-remote-write-receiver",
         f"--web.listen-address=127.0.0.1:{port}",
-        *_flags("docker-compose.push.yaml"),
+        *flags("docker-compose.push.yaml"),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.push.log", f"{url}/-/ready"):
         yield url
 
 
-def _flags(compose: str) -> list[str]:
+def flags(compose: str) -> list[str]:
     """What a Compose file switches on in Prometheus."""
     content = yaml.safe_load((ROOT / compose).read_text())
     command: list[str] = content["services"]["prometheus"]["command"]
