@@ -4,6 +4,8 @@ import logging
 
 from opentelemetry import _logs
 
+from telemetry.compatibility import handler_class
+
 
 def export_logging() -> None:
     """Have what is logged exported, where there is a logger provider that does.
@@ -19,15 +21,7 @@ def export_logging() -> None:
     if type(_logs.get_logger_provider()).__module__.startswith(_logs.__name__):
         # Only the API's stand-in.
         return
-    from opentelemetry.instrumentation.logging import LoggingInstrumentor
-
-    if _handler() is None:
-        instrumentor = LoggingInstrumentor()
-        if instrumentor.is_instrumented_by_opentelemetry:
-            # Without the handler, by this project's distro.
-            instrumentor.uninstrument()
-        instrumentor.instrument()
-    handler = _handler()
+    handler = _handler() or _add_handler()
     if handler is None:
         # Switched off, by OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION.
         return
@@ -45,8 +39,21 @@ def export_logging() -> None:
             logger.addHandler(handler)
 
 
-def _handler() -> logging.Handler | None:
-    from opentelemetry.instrumentation.logging.handler import LoggingHandler
+def _add_handler() -> logging.Handler | None:
+    from opentelemetry.instrumentation.logging import LoggingInstrumentor
 
-    handlers = logging.getLogger().handlers
-    return next((each for each in handlers if isinstance(each, LoggingHandler)), None)
+    instrumentor = LoggingInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        # Without the handler, by this project's distro.
+        instrumentor.uninstrument()
+    instrumentor.instrument()
+    kind = handler_class()
+    if _handler() is None and kind.__module__.startswith("opentelemetry.sdk"):
+        # An instrumentation of before that adds none.
+        logging.getLogger().addHandler(kind(logger_provider=_logs.get_logger_provider()))
+    return _handler()
+
+
+def _handler() -> logging.Handler | None:
+    kind = handler_class()
+    return next((each for each in logging.getLogger().handlers if isinstance(each, kind)), None)
