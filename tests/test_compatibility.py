@@ -171,6 +171,7 @@ def test_fastapis_own_metrics() -> None:
     assert plain._native_telemetry.config is plain._telemetry
 
 
+@needs("fastapi", "0.142.0")
 def test_fastapi_can_be_told_what_to_record() -> None:
     reader = InMemoryMetricReader()
     app = FastAPI()
