@@ -14,6 +14,8 @@ from telemetry.instrumentation.memory import observe_memory
 from telemetry.instrumentation.recorder import recorder_of
 from telemetry.instrumentation.requests import RequestMetrics, remember_routing
 from telemetry.instrumentation.routes import RouteTemplates
+from telemetry.instrumentation.saturation import saturation_of
+from telemetry.instrumentation.saturation.pools import observe_connections
 from telemetry.instrumentation.stack import wrap_middleware_stack
 from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.exposition.route import serve_metrics
@@ -22,7 +24,7 @@ from telemetry.sdk.setup.outlet import outlet_of
 from telemetry.sdk.setup.provider import global_meter_provider
 from telemetry.sdk.shutdown import flush_after_lifespans
 
-__all__ = ["DEFAULT_EXCLUDED_PATHS", "instrument"]
+__all__ = ["DEFAULT_EXCLUDED_PATHS", "instrument", "observe_pool"]
 __version__ = "0.1.0"
 
 DEFAULT_EXCLUDED_PATHS = ("/favicon.ico", "/docs", "/redoc", "/openapi.json", "/metrics")
@@ -74,6 +76,7 @@ def instrument(
         provider = meter_provider or global_meter_provider()
         recorder = recorder_of(provider)
         observe_memory(provider)
+        saturation = saturation_of(provider, "app")
         services, endpoint = outlet_of(provider)
     except Exception:
         _logger.exception("The application is not measured: its meter provider has failed")
@@ -96,8 +99,10 @@ def instrument(
             serve()
         except Exception:
             _logger.exception("The metrics are not served")
+        saturation.watch()
         return RequestMetrics(
             stack,
+            others=saturation.watching(stack),
             recorder=recorder,
             templates=templates,
             excluded_paths=excluded_paths,
@@ -106,3 +111,23 @@ def instrument(
 
     remember_routing(app.router)
     wrap_middleware_stack(app, measure)
+
+
+def observe_pool(pool: object, *, name: str, meter_provider: MeterProvider | None = None) -> None:
+    """Measure a pool of database connections: in use, idle, its limit, and who waits for one.
+
+    The series are ``db_client_connection_count``, ``db_client_connection_max`` and
+    ``db_client_connection_pending_requests``. With ``OTEL_SDK_DISABLED=true`` nothing is done.
+
+    Parameters:
+        pool: An ``Engine`` or ``AsyncEngine`` of SQLAlchemy whose pool has a size, as the default
+            one has for all databases but SQLite in memory, or an asyncpg ``Pool``.
+        name: Tells it apart from other pools, as the label ``db_client_connection_pool_name``.
+            A pool that had the same name is not measured any more.
+        meter_provider: As for `instrument`.
+
+    Raises:
+        TypeError: It is something else, or a pool that holds no connections.
+    """
+    if not disabled():
+        observe_connections(meter_provider or global_meter_provider(), pool, name)

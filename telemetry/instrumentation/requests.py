@@ -52,6 +52,7 @@ class RequestMetrics:
 
     Parameters:
         app: The application, with all its other middleware.
+        others: What takes the lifespan and WebSockets, by default the application as well.
         recorder: Where requests are counted.
         templates: Finds the route template that a request is counted under.
         excluded_paths: Templates, or paths where no route matched, that are not counted.
@@ -63,12 +64,14 @@ class RequestMetrics:
         self,
         app: ASGIApp,
         *,
+        others: ASGIApp | None = None,
         recorder: RequestRecorder,
         templates: RouteTemplates,
         excluded_paths: Collection[str] = (),
         excluded_urls: Callable[[str], bool] | None = None,
     ) -> None:
         self.app = app
+        self.others = others or app
         self.recorder = recorder
         self.in_progress = recorder.in_progress
         self.templates = templates
@@ -79,7 +82,7 @@ class RequestMetrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it has ended."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.others(scope, receive, send)
             return
         # An instrumented application that is mounted in another one leaves counting to it.
         if _COUNTED in scope:
