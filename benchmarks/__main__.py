@@ -7,11 +7,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import flood, footprint, http, push, request, scrape, workers
+from benchmarks import flood, footprint, http, options, push, request, scrape, workers
 from benchmarks.table import Table
 
 TABLES = {
     "request": request.run,
+    "options": options.run,
+    "zero-code": options.zero_code,
     "http": http.run,
     "scrape": scrape.run,
     "flood": flood.run,

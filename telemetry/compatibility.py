@@ -190,6 +190,24 @@ def is_instrumented_by_contrib(app: object) -> bool:
     return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
 
 
+def exclude_from_contrib(stack: object, *expressions: str) -> None:
+    """Have contrib's middleware leave out further URLs.
+
+    Seen in opentelemetry-instrumentation-asgi 0.66b2. Without it, all are measured.
+
+    Parameters:
+        stack: An application's built middleware, with contrib's among it or not.
+        expressions: Regular expressions that are searched for in a URL.
+    """
+    from opentelemetry.util.http import ExcludeList
+
+    while stack is not None and type(stack).__name__ != "OpenTelemetryMiddleware":
+        stack = getattr(stack, "app", None)
+    if stack is not None:
+        others = getattr(getattr(stack, "excluded_urls", None), "_excluded_urls", [])
+        setattr(stack, "excluded_urls", ExcludeList([*others, *expressions]))  # noqa: B010
+
+
 def switch_off_native_metrics(app: object) -> None:
     """Have FastAPI record no ``http.server.*`` metrics of its own for an application.
 
@@ -203,6 +221,34 @@ def switch_off_native_metrics(app: object) -> None:
             config["metrics"] = False
     elif hasattr(app, "_native_telemetry"):
         _logger.warning("FastAPI records http.server.* as well: its configuration has moved")
+
+
+def use_native_metrics(
+    app: object, provider: object | None, excludes: Callable[[Any], bool]
+) -> None:
+    """Have FastAPI record its own ``http.server.*`` metrics for an application.
+
+    What the application has been given in ``FastAPI(telemetry=...)`` stays. Seen in FastAPI 0.165.
+
+    Parameters:
+        app: The application.
+        provider: A meter provider other than the global one.
+        excludes: Tells of an ASGI scope whether nothing is recorded of its request: no span and
+            no log record either.
+    """
+    config = getattr(app, "_telemetry", None)
+    if isinstance(config, dict):
+        config["meter_provider"] = config.get("meter_provider") or provider
+        config["exclude"] = config.get("exclude") or excludes
+
+
+def has_native_metrics(app: object) -> bool:
+    """Whether FastAPI records ``http.server.*`` metrics of its own for an application.
+
+    Seen in FastAPI 0.165; before 0.142 it does not.
+    """
+    config = getattr(app, "_telemetry", None)
+    return isinstance(config, dict) and config.get("metrics") is True
 
 
 def client_has_left(receive: Callable[..., Any]) -> bool | None:

@@ -6,21 +6,25 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import metrics
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
+    HistogramDataPoint,
     InMemoryMetricReader,
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.util.http import ExcludeList
 
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues
@@ -153,6 +157,42 @@ def test_fastapis_own_metrics() -> None:
     compatibility.switch_off_native_metrics(plain)
     assert plain._telemetry["metrics"] is False
     assert plain._native_telemetry.config is plain._telemetry
+
+
+def test_fastapi_can_be_told_what_to_record() -> None:
+    reader = InMemoryMetricReader()
+    app = FastAPI()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    compatibility.use_native_metrics(app, provider, lambda scope: scope["path"] == "/left-out")
+    assert compatibility.has_native_metrics(app)
+    client = TestClient(app)
+    client.get("/left-out")
+    client.get("/nope")
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = data.resource_metrics[0].scope_metrics[0].metrics
+    (point,) = next(each for each in metrics if each.unit == "s").data.data_points
+    assert isinstance(point, HistogramDataPoint)
+    assert point.count == 1
+    assert not compatibility.has_native_metrics(FastAPI(telemetry={"metrics": False}))
+
+
+def test_contrib_can_be_told_what_to_leave_out() -> None:
+    app = FastAPI()
+    FastAPIInstrumentor.instrument_app(app, excluded_urls="/one")
+    try:
+        stack = app.build_middleware_stack()
+        compatibility.exclude_from_contrib(stack, "/other")
+        layer: Any = stack
+        while not isinstance(layer, OpenTelemetryMiddleware):
+            layer = layer.app
+        assert isinstance(layer.excluded_urls, ExcludeList)
+        found = [layer.excluded_urls.url_disabled(f"http://x{each}") for each in ("/one", "/other")]
+        assert found == [True, True]
+        assert not layer.excluded_urls.url_disabled("http://x/third")
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    compatibility.exclude_from_contrib(FastAPI().build_middleware_stack(), "/other")
 
 
 def test_contribs_mark_on_an_application() -> None:

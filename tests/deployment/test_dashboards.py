@@ -244,6 +244,8 @@ def test_each_leads_to_the_other_one_and_to_its_twin() -> None:
         "fastapi-metrics-en": {"fastapi-service-en", "fastapi-metrics"},
         "fastapi-service": {"fastapi-metrics", "fastapi-service-en"},
         "fastapi-service-en": {"fastapi-metrics-en", "fastapi-service"},
+        "fastapi-service-http": {"fastapi-metrics", "fastapi-service-http-en"},
+        "fastapi-service-http-en": {"fastapi-metrics-en", "fastapi-service-http"},
     }
 
 
