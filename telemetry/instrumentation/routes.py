@@ -181,7 +181,8 @@ def _walk(
             yield from _walk_below(context.app, path, host, below, above, websockets)
         elif isinstance(route, WebSocketRoute) == websockets and hasattr(context, "path_regex"):
             path = prefix + (context.path or "")
-            methods = frozenset(context.methods) if getattr(context, "methods", None) else None
+            methods = getattr(context, "methods", None)
+            methods = None if methods is None else frozenset(methods)
             handled_by = (route, context.endpoint)
             yield _Template(path, path, host, mounts, context.path_regex, methods, handled_by)
 

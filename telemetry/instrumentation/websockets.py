@@ -8,7 +8,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.instrumentation.excluded import url_of
-from telemetry.instrumentation.methods import OTHER
+from telemetry.instrumentation.labels import OTHER
 from telemetry.instrumentation.requests import COUNTED
 from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates, path_below
 from telemetry.quiet import quiet_logger
