@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -98,15 +99,14 @@ def wait_closed(app: Service, path: str, code: str, count: float = 1) -> None:
 
 def test_open_ones_by_route_and_how_long_they_were(app: Service) -> None:
     before = total(app.series(), f"{DURATION}_count", path=ECHO)
-    connections = [connect(address(app, f"/shop{i}/echo/{i}")) for i in range(3)]
-    for each in connections:
-        each.send("hello")
-        assert each.recv() == "hello"
-    series = app.series()
-    assert total(series, OPEN, path=ECHO) == 3
-    assert total(series, OPENED, path=ECHO) == before + 3
-    for each in connections:
-        each.close()
+    with ExitStack() as stack:
+        for i in range(3):
+            connection = stack.enter_context(connect(address(app, f"/shop{i}/echo/{i}")))
+            connection.send("hello")
+            assert connection.recv() == "hello"
+        series = app.series()
+        assert total(series, OPEN, path=ECHO) == 3
+        assert total(series, OPENED, path=ECHO) == before + 3
     wait_for(lambda: total(app.series(), OPEN, path=ECHO) == 0, "none is open")
     series = app.series()
     assert total(series, f"{DURATION}_count", path=ECHO) == before + 3
@@ -129,7 +129,8 @@ def test_the_code_that_the_application_closes_with(app: Service, sent: int, show
 def test_the_code_of_a_client_is_one_of_few(app: Service) -> None:
     before = closed(app, ECHO).get("_OTHER", 0)
     for code in (3001, 4000, 4999):
-        connect(address(app, "/shop/echo/1")).close(code)
+        with connect(address(app, "/shop/echo/1")) as connection:
+            connection.close(code)
     wait_closed(app, ECHO, "_OTHER", before + 3)
     codes = {code for code, _ in values(app.series(), CLOSED)}
     assert codes <= {"_OTHER", "403", "500", *map(str, range(1000, 1016))}
@@ -141,8 +142,8 @@ def test_a_client_that_was_killed(app: Service, path: str) -> None:
     before = sum(count for code, count in closed(app, template).items() if code in ("1005", "1006"))
     code = (
         "import sys\nfrom websockets.sync.client import connect\n"
-        f"connection = connect({address(app, path)!r})\n"
-        "print('open', flush=True)\nsys.stdin.read()\n"
+        f"with connect({address(app, path)!r}):\n"
+        "    print('open', flush=True)\n    sys.stdin.read()\n"
     )
     client = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -167,7 +168,7 @@ def test_a_refused_handshake_was_never_open(
     template = "unmatched" if path == "/nowhere/x" else path
     before = closed(app, template).get(shown, 0)
     with pytest.raises(InvalidStatus) as refused:
-        connect(address(app, path))
+        connect(address(app, path)).__enter__()
     assert refused.value.response.status_code == status
     wait_closed(app, template, shown, before + 1)
     assert total(app.series(), OPENED, path=template) == 0
@@ -190,7 +191,8 @@ def test_excluded_paths_are_not_counted(app: Service) -> None:
 
 def test_one_of_a_mounted_application_is_counted_once(app: Service) -> None:
     template = "/below/echo/{i}"
-    connect(address(app, "/below/echo/7")).close()
+    with connect(address(app, "/below/echo/7")):
+        pass
     wait_closed(app, template, "1000")
     assert values(app.series(), OPENED)[template,] == 1
 
@@ -198,7 +200,8 @@ def test_one_of_a_mounted_application_is_counted_once(app: Service) -> None:
 def test_strangers_cannot_make_series(app: Service) -> None:
     for number in range(30):
         with pytest.raises(InvalidStatus):
-            connect(address(app, f"/x{number}/y/z"))
-        connect(address(app, f"/x{number}/echo/{number}")).close()
+            connect(address(app, f"/x{number}/y/z")).__enter__()
+        with connect(address(app, f"/x{number}/echo/{number}")):
+            pass
     paths = {path for _, path in values(app.series(), CLOSED)}
     assert not [path for path in paths if path.startswith("/x")]
