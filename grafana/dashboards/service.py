@@ -515,7 +515,8 @@ def _saturation() -> Iterator[Panel]:
     yield curves(
         Text("워커당 CPU", "CPU per worker"),
         Text(
-            "워커 하나가 사용한 CPU 코어 수(평균). 워커 하나는 최대 1(코어 하나)까지 쓸 수 있습니다.",
+            "워커 하나가 평균적으로 사용한 CPU 코어 수. 워커 하나는 최대 1(코어 하나)까지 쓸 수 "
+            "있습니다.",
             "CPU cores that a worker uses on average; one worker can use 1, a whole core.",
         ),
         query(
@@ -532,7 +533,7 @@ def _saturation() -> Iterator[Panel]:
     yield curves(
         Text("이벤트 루프 지연", "Event loop delay"),
         Text(
-            "이벤트 루프가 다른 모든 작업을 기다리게 한 가장 긴 시간(버킷의 상한). 점선은 "
+            "이벤트 루프가 막혀 다른 요청이 모두 기다린 가장 긴 시간(버킷의 상한). 점선은 "
             "FastAPIEventLoopBlocked의 기준인 0.25초입니다. 원인은 대개 async def 안의 블로킹 "
             "호출입니다.",
             "The longest time that the event loop kept everything else waiting (the bucket's upper "
@@ -640,13 +641,14 @@ def _saturation() -> Iterator[Panel]:
     yield curves(
         Text("열린 WebSocket", "Open WebSockets"),
         Text(
-            "라우트별로 열려 있는 WebSocket 연결 수.",
-            "WebSocket connections that are open, by route.",
+            "경로별로 열려 있는 WebSocket 연결 수.",
+            "WebSocket connections that are open, by path.",
         ),
         query(f"sum by (path) (app_websockets_open{{{LABELS}}})", "{{path}}"),
         unit="none",
         decimals=0,
         size=size,
+        legend="table",
         soft_max=5,
         calculations=["max"],
         noValue=Text("WebSocket 없음", "No WebSockets"),

@@ -59,11 +59,11 @@ async def excluded(websocket: WebSocket, i: int) -> None:
     await websocket.accept()
     await websocket.close()
 
-app.include_router(router)
 below = FastAPI()
 below.add_api_websocket_route("/echo/{i}", echo)
 telemetry.instrument(below)
 app.mount("/below", below)
+app.include_router(router)
 """
 OPEN, OPENED = "app_websockets_open", "app_websockets_opened_total"
 CLOSED, DURATION = "app_websockets_closed_total", "app_websockets_duration_seconds"
