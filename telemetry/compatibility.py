@@ -5,10 +5,11 @@ is for is missing then, and one log line says so. Each name has a test in
 tests/test_compatibility.py that fails when it moves.
 """
 
+import asyncio
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial, wraps
 from threading import main_thread
 from typing import Any
@@ -294,3 +295,56 @@ def handler_class() -> Any:
 
         return SdkLoggingHandler
     return LoggingHandler
+
+
+def uvicorns_connections() -> Iterator[set[Any]]:
+    """The connections of each uvicorn server that runs in the present event loop.
+
+    ASGI does not tell, and nothing leads from an application to its server. But the server is a
+    coroutine that waits in a task of the loop (with gunicorn, below that of the worker's). Seen in
+    uvicorn 0.54 and uvicorn-worker 0.4: `Server.server_state.connections`.
+    """
+    server_class = getattr(sys.modules.get("uvicorn.server"), "Server", None)
+    if server_class is None:
+        return
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        return
+    for task in tasks:
+        coroutine: Any = task.get_coro()
+        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            server = frame.f_locals.get("self")
+            if isinstance(server, server_class):
+                connections = getattr(getattr(server, "server_state", None), "connections", None)
+                if isinstance(connections, set):
+                    yield connections
+                break
+            coroutine = coroutine.cr_await
+
+
+def sqlalchemys_max_overflow(pool: object) -> int | None:
+    """How many connections a pool of SQLAlchemy opens beyond its size; -1 is without a limit.
+
+    Seen in SQLAlchemy 2.1. Without it, the pool's limit is not shown.
+    """
+    overflow = getattr(pool, "_max_overflow", None)
+    if not isinstance(overflow, int):
+        _logger.warning("The limit of a pool is not shown: SQLAlchemy has changed")
+        return None
+    return overflow
+
+
+def asyncpgs_waiting(pool: object) -> int | None:
+    """How many tasks wait for a connection of a pool of asyncpg.
+
+    They wait for an `asyncio.Queue`, which does not tell either. Seen in asyncpg 0.32 and Python
+    3.11. Without it, the number is not shown.
+    """
+    getters = getattr(getattr(pool, "_queue", None), "_getters", None)
+    if getters is None:
+        # Before a pool is initialized, it has no queue.
+        if not hasattr(pool, "_queue"):
+            _logger.warning("Who waits for a pool is not shown: asyncpg has changed")
+        return None
+    return sum(not getter.done() for getter in list(getters))
