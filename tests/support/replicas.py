@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,15 +203,20 @@ class Fleet:
     def wait_until_seen(self) -> None:
         """Until each replica answers, and has been scraped and has pushed since."""
         for replica in self.replicas:
-            wait_for(lambda replica=replica: replica.is_up, f"{replica.instance} is up")
+            wait_for(partial(getattr, replica, "is_up"), f"{replica.instance} is up")
         count = len(self.replicas)
         pushing = 'count(count by (instance) (app_memory_usage_bytes{job="pushed"}))'
         up = 'sum by (instance) (up{job="fastapi"})'
         expected = {(replica.instance,): 1.0 for replica in self.replicas}
         for store in (self.counting, self.plain):
-            scraped = lambda url=store.url: query(url, up) == expected  # noqa: E731
+
+            def scraped(url: str = store.url) -> bool:
+                return query(url, up) == expected
+
+            def pushed(store: Store = store) -> bool:
+                return store.number(pushing) == count
+
             wait_for(scraped, f"{store.url} scrapes all")
-            pushed = lambda store=store: store.number(pushing) == count  # noqa: E731
             wait_for(pushed, f"all push to {store.url}")
 
     def _run(self, command: list[str], log: str) -> None:
