@@ -24,7 +24,10 @@ from telemetry.instrumentation.memory import observe_memory
 from telemetry.instrumentation.recorder import BUCKETS, PREFIX, BucketsDifferError, recorder_of
 from telemetry.instrumentation.requests import RequestMetrics, remember_routing, set_label
 from telemetry.instrumentation.routes import RouteTemplates
+from telemetry.instrumentation.saturation import saturation_of
+from telemetry.instrumentation.saturation.pools import observe_connections
 from telemetry.instrumentation.stack import wrap_middleware_stack
+from telemetry.instrumentation.websockets import WebSocketMetrics, websocket_recorder_of
 from telemetry.options import Options, RequestNames
 from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.exposition.route import serve_metrics
@@ -34,7 +37,7 @@ from telemetry.sdk.setup.outlet import outlet_of
 from telemetry.sdk.setup.provider import global_meter_provider
 from telemetry.sdk.shutdown import flush_after_lifespans
 
-__all__ = ["DEFAULT_EXCLUDED_PATHS", "RequestLabel", "instrument", "set_label"]
+__all__ = ["DEFAULT_EXCLUDED_PATHS", "RequestLabel", "instrument", "observe_pool", "set_label"]
 __version__ = "0.1.0"
 
 DEFAULT_EXCLUDED_PATHS = ("/favicon.ico", "/docs", "/redoc", "/openapi.json", "/metrics")
@@ -121,6 +124,8 @@ def instrument(
         if names is not RequestNames.STANDARD:
             recorder = recorder_of(provider, prefix, options.bounds())
         observe_memory(provider, prefix)
+        saturation = saturation_of(provider, prefix)
+        websockets = websocket_recorder_of(provider, prefix)
         services, endpoint = outlet_of(provider)
         if endpoint is not None and not prometheus_client_metrics:
             endpoint.shows_registry = False
@@ -153,6 +158,14 @@ def instrument(
             serve()
         except Exception:
             _logger.exception("The metrics are not served")
+        saturation.watch()
+        others = WebSocketMetrics(
+            saturation.watching(stack),
+            recorder=websockets,
+            templates=RouteTemplates(app.router, websockets=True),
+            excluded_paths=excluded_paths,
+            excluded_urls=excluded_urls,
+        )
         if names is RequestNames.STANDARD:
             if not has_native_metrics(app) and not is_instrumented_by_contrib(app):
                 _logger.error(
@@ -161,9 +174,10 @@ def instrument(
                     "application under opentelemetry-instrument."
                 )
             exclude_from_contrib(stack, *(rf"//[^/]*{re.escape(path)}$" for path in excluded_paths))
-            return stack
+            return others
         return RequestMetrics(
             stack,
+            others=others,
             recorder=recorder,
             templates=templates,
             excluded_paths=excluded_paths,
@@ -175,3 +189,23 @@ def instrument(
 
     remember_routing(app.router)
     wrap_middleware_stack(app, measure)
+
+
+def observe_pool(pool: object, *, name: str, meter_provider: MeterProvider | None = None) -> None:
+    """Measure a pool of database connections: in use, idle, its limit, and who waits for one.
+
+    The series are ``db_client_connection_count``, ``db_client_connection_max`` and
+    ``db_client_connection_pending_requests``. With ``OTEL_SDK_DISABLED=true`` nothing is done.
+
+    Parameters:
+        pool: An ``Engine`` or ``AsyncEngine`` of SQLAlchemy whose pool has a size, as the default
+            one has for all databases but SQLite in memory, or an asyncpg ``Pool``.
+        name: Tells it apart from other pools, as the label ``db_client_connection_pool_name``.
+            A pool that had the same name is not measured any more.
+        meter_provider: As for `instrument`.
+
+    Raises:
+        TypeError: It is something else, or a pool that holds no connections.
+    """
+    if not disabled():
+        observe_connections(meter_provider or global_meter_provider(), pool, name)

@@ -5,10 +5,11 @@ is for is missing then, and one log line says so. Each name has a test in
 tests/test_compatibility.py that fails when it moves.
 """
 
+import asyncio
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial, wraps
 from threading import main_thread
 from typing import Any
@@ -279,3 +280,71 @@ def client_has_left(receive: Callable[..., Any]) -> bool | None:
             return None
         receive = inspect.getclosurevars(receive).nonlocals["receive"]
     return None
+
+
+def handler_class() -> Any:
+    """OpenTelemetry's handler for Python's logging.
+
+    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
+    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
+    """
+    try:
+        from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    except ImportError:
+        from opentelemetry.sdk._logs import LoggingHandler as SdkLoggingHandler
+
+        return SdkLoggingHandler
+    return LoggingHandler
+
+
+def uvicorns_connections() -> Iterator[set[Any]]:
+    """The connections of each uvicorn server that runs in the present event loop.
+
+    ASGI does not tell, and nothing leads from an application to its server. But the server is a
+    coroutine that waits in a task of the loop (with gunicorn, below that of the worker's). Seen in
+    uvicorn 0.54 and uvicorn-worker 0.4: `Server.server_state.connections`.
+    """
+    server_class = getattr(sys.modules.get("uvicorn.server"), "Server", None)
+    if server_class is None:
+        return
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        return
+    for task in tasks:
+        coroutine: Any = task.get_coro()
+        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            server = frame.f_locals.get("self")
+            if isinstance(server, server_class):
+                connections = getattr(getattr(server, "server_state", None), "connections", None)
+                if isinstance(connections, set):
+                    yield connections
+                break
+            coroutine = coroutine.cr_await
+
+
+def sqlalchemys_max_overflow(pool: object) -> int | None:
+    """How many connections a pool of SQLAlchemy opens beyond its size; -1 is without a limit.
+
+    Seen in SQLAlchemy 2.1. Without it, the pool's limit is not shown.
+    """
+    overflow = getattr(pool, "_max_overflow", None)
+    if not isinstance(overflow, int):
+        _logger.warning("The limit of a pool is not shown: SQLAlchemy has changed")
+        return None
+    return overflow
+
+
+def asyncpgs_waiting(pool: object) -> int | None:
+    """How many tasks wait for a connection of a pool of asyncpg.
+
+    They wait for an `asyncio.Queue`, which does not tell either. Seen in asyncpg 0.32 and Python
+    3.11. Without it, the number is not shown.
+    """
+    getters = getattr(getattr(pool, "_queue", None), "_getters", None)
+    if getters is None:
+        # Before a pool is initialized, it has no queue.
+        if not hasattr(pool, "_queue"):
+            _logger.warning("Who waits for a pool is not shown: asyncpg has changed")
+        return None
+    return sum(not getter.done() for getter in list(getters))

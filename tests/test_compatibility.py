@@ -1,14 +1,20 @@
 """One test for each private name that the package leans on: it fails when the name moves."""
 
+import asyncio
+import logging
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import metrics
@@ -26,6 +32,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogr
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.http import ExcludeList
 from prometheus_client import CollectorRegistry, Gauge
+from sqlalchemy import create_engine
 
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues
@@ -285,3 +292,61 @@ def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
+
+
+def test_the_handler_for_pythons_logging() -> None:
+    kind = compatibility.handler_class()
+    assert issubclass(kind, logging.Handler)
+    if find_spec("opentelemetry.instrumentation.logging.handler"):
+        assert kind.__module__ == "opentelemetry.instrumentation.logging.handler"
+
+
+def test_the_connections_of_a_uvicorn_server_by_its_coroutine() -> None:
+    server = uvicorn.Server(uvicorn.Config(FastAPI(), port=0, log_level="critical"))
+
+    async def run() -> list[set[object]]:
+        assert list(compatibility.uvicorns_connections()) == []
+        # As below gunicorn's worker, which awaits it.
+        task = asyncio.create_task(below(server.serve()))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        found = list(compatibility.uvicorns_connections())
+        server.should_exit = True
+        await task
+        return found
+
+    async def below(serving: Coroutine[object, object, None]) -> None:
+        await serving
+
+    (found,) = asyncio.run(run())
+    assert found is server.server_state.connections
+
+
+def test_the_overflow_of_a_pool_of_sqlalchemy(caplog: pytest.LogCaptureFixture) -> None:
+    engine = create_engine("sqlite:///x.db", max_overflow=3)
+    assert compatibility.sqlalchemys_max_overflow(engine.pool) == 3
+    assert compatibility.sqlalchemys_max_overflow(object()) is None
+    assert "SQLAlchemy has changed" in caplog.text
+
+
+def test_who_waits_for_a_pool_of_asyncpg(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> list[int | None]:
+        pool = asyncpg.create_pool(min_size=0, max_size=1)
+        waiting = [compatibility.asyncpgs_waiting(pool)]
+        # What asyncpg itself makes when it is initialized; without a minimum it needs no server.
+        await pool
+        waiting.append(compatibility.asyncpgs_waiting(pool))
+        pool._queue.get_nowait()
+        tasks = [asyncio.create_task(pool.fetch("select 1")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        waiting.append(compatibility.asyncpgs_waiting(pool))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        waiting.append(compatibility.asyncpgs_waiting(pool))
+        pool.terminate()
+        return waiting
+
+    assert asyncio.run(run()) == [None, 0, 3, 0]
+    assert compatibility.asyncpgs_waiting(object()) is None
+    assert "asyncpg has changed" in caplog.text

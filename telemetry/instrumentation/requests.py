@@ -20,13 +20,15 @@ from telemetry.quiet import quiet_logger
 
 _logger = quiet_logger(__name__)
 
-_COUNTED = "telemetry.exchange"
+COUNTED = "telemetry.exchange"
+"""The key of a scope that has what measures it, unless nothing does."""
+
 _NOTICEABLE = 0.01
 
 
 def is_counted(scope: Scope) -> bool:
     """Whether a `RequestMetrics` further out counts this request already."""
-    return _COUNTED in scope
+    return COUNTED in scope
 
 
 def set_label(request: HTTPConnection, name: str, value: str) -> None:
@@ -44,7 +46,7 @@ def set_label(request: HTTPConnection, name: str, value: str) -> None:
     Raises:
         ValueError: There is no such label.
     """
-    exchange: _Exchange | None = request.scope.get(_COUNTED)
+    exchange: _Exchange | None = request.scope.get(COUNTED)
     if exchange is not None:
         exchange.set_label(name, value)
 
@@ -58,7 +60,7 @@ def remember_routing(router: Router) -> None:
     route = router.middleware_stack
 
     def remembering(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        exchange = scope.get(_COUNTED)
+        exchange = scope.get(COUNTED)
         if exchange is not None:
             exchange.scope = scope
         return route(scope, receive, send)
@@ -76,6 +78,7 @@ class RequestMetrics:
 
     Parameters:
         app: The application, with all its other middleware.
+        others: What takes the lifespan and WebSockets, by default the application as well.
         recorder: Where requests are counted.
         templates: Finds the route template that a request is counted under.
         excluded_paths: Templates, or paths where no route matched, that are not counted.
@@ -90,6 +93,7 @@ class RequestMetrics:
         self,
         app: ASGIApp,
         *,
+        others: ASGIApp | None = None,
         recorder: RequestRecorder,
         templates: RouteTemplates,
         excluded_paths: Collection[str] = (),
@@ -99,6 +103,7 @@ class RequestMetrics:
         sizes: bool = False,
     ) -> None:
         self.app = app
+        self.others = others or app
         self.labels = labels
         self.in_progress_by_route = in_progress_by_route
         self._exchange = _SizedExchange if sizes else _Exchange
@@ -116,17 +121,17 @@ class RequestMetrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it has ended."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.others(scope, receive, send)
             return
         # An instrumented application that is mounted in another one leaves counting to it.
-        if _COUNTED in scope:
+        if COUNTED in scope:
             await self.app(scope, receive, send)
             return
-        scope[_COUNTED] = None
+        scope[COUNTED] = None
         if self.excluded_urls is not None and self.excluded_urls(url_of(scope)):
             await self.app(scope, receive, send)
             return
-        exchange = scope[_COUNTED] = self._exchange(self, scope, receive, send)
+        exchange = scope[COUNTED] = self._exchange(self, scope, receive, send)
         # The route is not known yet. What is excluded by its template only is in progress.
         path = scope["path"]
         if exchange.root_path:
@@ -144,7 +149,7 @@ class RequestMetrics:
         finally:
             # The exchange has the scope, and the server's functions, which have the scope as well:
             # together they would wait for the garbage collector.
-            scope[_COUNTED] = None
+            scope[COUNTED] = None
             exchange.scope = scope
 
     def record(self, exchange: "_Exchange", seconds: float) -> None:

@@ -69,10 +69,12 @@ class RouteTemplates:
     Parameters:
         router: Has the application's ``routes``. They are read when the first request ends,
             and again when there are others.
+        websockets: Whether the templates are those of WebSockets instead of requests.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, websockets: bool = False) -> None:
         self._router = router
+        self._websockets = websockets
         self._size = -1
         self._read_at = float("-inf")
         self._templates: list[_Template] = []
@@ -124,7 +126,7 @@ class RouteTemplates:
 
     def _read(self) -> None:
         routes = self._router.routes
-        templates = list(_walk(routes, "", _ANYTHING, (), ()))
+        templates = list(_walk(routes, "", _ANYTHING, (), (), self._websockets))
         by_handler: dict[int, list[_Template]] = {}
         for template in templates:
             for handler in template.handled_by:
@@ -166,14 +168,16 @@ def _walk(
     host: Pattern[str],
     mounts: tuple[Pattern[str], ...],
     above: tuple[object, ...],
+    websockets: bool,
 ) -> Iterator[_Template]:
     for route, full in routes_in_full(routes):
         path = prefix + (getattr(full, "path", None) or "")
         if isinstance(route, Host):
-            yield from _walk_below(full.app, prefix, full.host_regex, mounts, above)
+            yield from _walk_below(full.app, prefix, full.host_regex, mounts, above, websockets)
         elif isinstance(route, Mount):
-            yield from _walk_below(full.app, path, host, (*mounts, full.path_regex), above)
-        elif not isinstance(route, WebSocketRoute) and hasattr(full, "path_regex"):
+            below = (*mounts, full.path_regex)
+            yield from _walk_below(full.app, path, host, below, above, websockets)
+        elif isinstance(route, WebSocketRoute) == websockets and hasattr(full, "path_regex"):
             methods = getattr(full, "methods", None)
             known = None if methods is None else frozenset(methods)
             handled_by = (route, getattr(full, "endpoint", None))
@@ -186,11 +190,12 @@ def _walk_below(
     host: Pattern[str],
     mounts: tuple[Pattern[str], ...],
     above: tuple[object, ...],
+    websockets: bool,
 ) -> Iterator[_Template]:
     app, routes = _routes_of(mounted)
     if any(app is each for each in above):
         return
-    yield from _walk(routes, prefix, host, mounts, (*above, app))
+    yield from _walk(routes, prefix, host, mounts, (*above, app), websockets)
     path = prefix if mounts else ""
     if routes:
         yield _Template(path, UNMATCHED, host, mounts, _ANYTHING, None, (), last=True)
