@@ -1,5 +1,6 @@
 """prometheus_client's own metrics of several workers, beside OpenTelemetry's."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.support.series import total, values
 
 APP = """
 import os
+import time
 from fastapi import FastAPI
 from prometheus_client import Counter, Histogram
 import telemetry
@@ -20,6 +22,8 @@ telemetry.instrument(app)
 
 @app.get("/order")
 async def order() -> int:
+    # Blocks this worker, so that the other one answers as well.
+    time.sleep(0.02)
     orders.inc()
     delay.observe(0.5)
     return os.getpid()
@@ -35,10 +39,11 @@ def test_two_workers(tmp_path: Path, multiprocess: bool) -> None:
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "TMPDIR": str(tmp_path)}
     if multiprocess:
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path / "old")
-    command = (script("gunicorn"), "-w", "2", "-k", "uvicorn_worker.UvicornWorker")
-    command = (*command, "-b", "127.0.0.1:{port}", "served:app")
+    command: tuple[str, ...] = (script("gunicorn"), "-w", "2", "-k", "uvicorn_worker.UvicornWorker")
+    command += ("-b", "127.0.0.1:{port}", "served:app")
     with service(tmp_path, command=command, environment=environment, cwd=tmp_path) as app:
-        answered = [app.get("/order") for _ in range(REQUESTS)]
+        with ThreadPoolExecutor(8) as pool:
+            answered = list(pool.map(app.get, ["/order"] * REQUESTS))
         counts = {answered.count(pid) for pid in answered}
         assert len(set(answered)) == 2
         wait_for(
