@@ -279,3 +279,18 @@ def client_has_left(receive: Callable[..., Any]) -> bool | None:
             return None
         receive = inspect.getclosurevars(receive).nonlocals["receive"]
     return None
+
+
+def handler_class() -> Any:
+    """OpenTelemetry's handler for Python's logging.
+
+    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
+    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
+    """
+    try:
+        from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    except ImportError:
+        from opentelemetry.sdk._logs import LoggingHandler as SdkLoggingHandler
+
+        return SdkLoggingHandler
+    return LoggingHandler

@@ -6,7 +6,6 @@ constraints-lowest.txt has the versions that CI tests as the lowest.
 """
 
 import inspect
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
@@ -92,18 +91,3 @@ def add_metric_reader(provider: Any, reader: Any) -> bool:
         consumer._reader_storages = {**consumer._reader_storages, reader: storage}
     reader._set_collect_callback(consumer.collect)
     return True
-
-
-def logging_handler() -> tuple[type[logging.Handler], bool]:
-    """The class of the handler that exports log records, and whether instrumenting adds one.
-
-    opentelemetry-instrumentation-logging has one, and adds it to the root logger, in the newer
-    versions. Before, the SDK has it, and nothing adds it.
-    """
-    try:
-        from opentelemetry.instrumentation.logging.handler import LoggingHandler
-    except ImportError:
-        import opentelemetry.sdk._logs
-
-        return opentelemetry.sdk._logs.LoggingHandler, False
-    return LoggingHandler, True

@@ -1,10 +1,12 @@
 """One test for each private name that the package leans on: it fails when the name moves."""
 
+import logging
 import math
 import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +287,10 @@ def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
+
+
+def test_the_handler_for_pythons_logging() -> None:
+    kind = compatibility.handler_class()
+    assert issubclass(kind, logging.Handler)
+    if find_spec("opentelemetry.instrumentation.logging.handler"):
+        assert kind.__module__ == "opentelemetry.instrumentation.logging.handler"

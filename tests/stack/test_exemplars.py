@@ -158,3 +158,15 @@ def wait_for_orders(store: str, count: int) -> None:
 def bucket(bounds: Sequence[float], bound: str) -> tuple[float, float]:
     """Where a bucket begins, and where it ends."""
     return next(pair for pair in pairwise(bounds) if pair[1] == float(bound))
+
+
+def test_prometheus_takes_exemplars_outside_of_any_span(tmp_path: Path) -> None:
+    with (
+        traced(tmp_path, OTEL_METRICS_EXEMPLAR_FILTER="always_on") as app,
+        prometheus(tmp_path, app.port) as store,
+    ):
+        app.get("/wait/1")
+        wait_for_orders(store, 1)
+        assert "orders_total 1.0 # {} 1.0 " in page(app)
+        ((kept,),) = wait_for(lambda: list(exemplars(store, "orders_total").values()), "exemplars")
+        assert (kept["labels"], kept["value"]) == ({}, "1")

@@ -28,6 +28,7 @@ async def read(item: int) -> int:
     return item
 """
 UVICORN: Sequence[str] = ("uvicorn", "logged:app")
+ZERO_CODE = ("opentelemetry-instrument", *UVICORN)
 GUNICORN: Sequence[str] = (
     *("gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}"),
     *("--access-logfile", "-", "logged:app"),
@@ -70,7 +71,7 @@ def lines(receiver: HttpReceiver, of: str) -> list[LogRecord]:
 
 @pytest.mark.parametrize(
     "command",
-    [UVICORN, GUNICORN, ("opentelemetry-instrument", *UVICORN)],
+    [UVICORN, GUNICORN, ZERO_CODE],
     ids=["uvicorn", "gunicorn", "opentelemetry-instrument uvicorn"],
 )
 def test_what_a_request_logs_is_found_by_its_trace(tmp_path: Path, command: Sequence[str]) -> None:
@@ -113,8 +114,13 @@ def test_health_checks_are_not_exported_and_silence_stays(tmp_path: Path) -> Non
         assert lines(receiver, "/items/7") == []
 
 
-def test_logging_stays_as_it_is_where_no_logs_are_asked_for(tmp_path: Path) -> None:
-    with exporting(tmp_path, UVICORN, OTEL_LOGS_EXPORTER="none") as (app, receiver):
+@pytest.mark.parametrize(
+    "command", [UVICORN, ZERO_CODE], ids=["uvicorn", "opentelemetry-instrument uvicorn"]
+)
+def test_logging_stays_as_it_is_where_no_logs_are_asked_for(
+    tmp_path: Path, command: Sequence[str]
+) -> None:
+    with exporting(tmp_path, command, OTEL_LOGS_EXPORTER="none") as (app, receiver):
         app.get("/items/7")
         wait_for(lambda: receiver.spans, "spans")
         assert receiver.logs == []

@@ -45,6 +45,7 @@ _SUFFIXES = {
 _SAMPLE = {COUNTER: "_total"}
 
 _MAX_EXEMPLAR_LENGTH = 128
+_IDS = ("trace_id=", "span_id=")
 
 _Series = tuple[str, str]
 """The labels as text, and a %-format of all lines of the series."""
@@ -281,11 +282,15 @@ def _exemplar(exemplar: Exemplar) -> str:
     unless all labels together were then longer than OpenMetrics allows:
     https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars.
     """
-    ids = {"trace_id": exemplar.trace, "span_id": exemplar.span} if exemplar.trace else {}
-    labels = _labels(exemplar.attributes, ids)
-    # Per label, an equals sign and two quotation marks do not count; escaping does here.
-    if sum(len(label) - 3 for label in labels) > _MAX_EXEMPLAR_LENGTH:
-        labels = _labels({}, ids)
+    labels = []
+    if exemplar.trace:
+        labels = [f'trace_id="{exemplar.trace}"', f'span_id="{exemplar.span}"']
+    if exemplar.attributes:
+        left_out = _labels(exemplar.attributes)
+        more = [*labels, *(label for label in left_out if not label.startswith(_IDS))]
+        # Per label, an equals sign and two quotation marks do not count; escaping does here.
+        if sum(len(label) - 3 for label in more) <= _MAX_EXEMPLAR_LENGTH:
+            labels = more
     text, time = _number(exemplar.value), exemplar.time / 1000
     return f" # {{{','.join(labels)}}} {text} {time:.3f}"
 

@@ -2,11 +2,9 @@
 
 import logging
 
-from opentelemetry._logs import get_logger_provider
-from opentelemetry.instrumentation.logging import LoggingInstrumentor
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry import _logs
 
-from telemetry.versions import logging_handler
+from telemetry.compatibility import handler_class
 
 
 def export_logging() -> None:
@@ -20,18 +18,10 @@ def export_logging() -> None:
 
     To be called when the server is about to serve: it has configured its loggers then.
     """
-    if not isinstance(get_logger_provider(), LoggerProvider):
+    if type(_logs.get_logger_provider()).__module__.startswith(_logs.__name__):
+        # Only the API's stand-in.
         return
-    if _handler() is None:
-        instrumentor = LoggingInstrumentor()
-        if instrumentor.is_instrumented_by_opentelemetry:
-            # Without the handler, by this project's distro.
-            instrumentor.uninstrument()
-        instrumentor.instrument()
-        kind, is_added = logging_handler()
-        if not is_added:
-            logging.getLogger().addHandler(kind())
-    handler = _handler()
+    handler = _handler() or _add_handler()
     if handler is None:
         # Switched off, by OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION.
         return
@@ -49,6 +39,21 @@ def export_logging() -> None:
             logger.addHandler(handler)
 
 
+def _add_handler() -> logging.Handler | None:
+    from opentelemetry.instrumentation.logging import LoggingInstrumentor
+
+    instrumentor = LoggingInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        # Without the handler, by this project's distro.
+        instrumentor.uninstrument()
+    instrumentor.instrument()
+    kind = handler_class()
+    if _handler() is None and kind.__module__.startswith("opentelemetry.sdk"):
+        # An instrumentation of before that adds none.
+        logging.getLogger().addHandler(kind(logger_provider=_logs.get_logger_provider()))
+    return _handler()
+
+
 def _handler() -> logging.Handler | None:
-    handlers, (kind, _) = logging.getLogger().handlers, logging_handler()
-    return next((each for each in handlers if isinstance(each, kind)), None)
+    kind = handler_class()
+    return next((each for each in logging.getLogger().handlers if isinstance(each, kind)), None)
