@@ -7,7 +7,17 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import flood, footprint, http, options, push, request, scrape, workers
+from benchmarks import (
+    exemplars,
+    flood,
+    footprint,
+    http,
+    options,
+    push,
+    request,
+    scrape,
+    workers,
+)
 from benchmarks.table import Table
 
 TABLES = {
@@ -21,6 +31,7 @@ TABLES = {
     "startup": footprint.startup,
     "workers": workers.run,
     "push": push.run,
+    "exemplars": exemplars.run,
 }
 _VERSIONS = (
     "fastapi",

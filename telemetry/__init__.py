@@ -32,6 +32,7 @@ from telemetry.options import Options, RequestNames
 from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.exposition.route import serve_metrics
 from telemetry.sdk.setup.environment import disabled
+from telemetry.sdk.setup.logs import export_logging
 from telemetry.sdk.setup.outlet import outlet_of
 from telemetry.sdk.setup.provider import global_meter_provider
 from telemetry.sdk.shutdown import flush_after_lifespans
@@ -61,6 +62,7 @@ def instrument(
     in_progress_by_route: bool = False,
     body_sizes: bool = False,
     metrics_dependencies: Sequence[Depends] = (),
+    prometheus_client_metrics: bool = True,
 ) -> None:
     """Measure an application's requests and memory, and serve ``/metrics``.
 
@@ -93,6 +95,9 @@ def instrument(
         metrics_dependencies: FastAPI dependencies that a scrape of ``/metrics`` must pass, such
             as ``[Depends(only_for_monitoring)]``. For a bearer token, set
             ``TELEMETRY_METRICS_TOKEN`` instead. They are not asked on a port of its own.
+        prometheus_client_metrics: Whether ``/metrics`` also shows what the global registry of
+            prometheus_client has. It is not pushed. Applications that share a meter provider
+            share what is shown: False for one is False for all.
 
     Raises:
         TypeError: An argument is of another type.
@@ -107,6 +112,7 @@ def instrument(
         in_progress_by_route,
         body_sizes,
         metrics_dependencies,
+        prometheus_client_metrics,
     )
     if app in _instrumented or disabled():
         return
@@ -121,6 +127,8 @@ def instrument(
         saturation = saturation_of(provider, prefix)
         websockets = websocket_recorder_of(provider, prefix)
         services, endpoint = outlet_of(provider)
+        if endpoint is not None and not prometheus_client_metrics:
+            endpoint.shows_registry = False
     except BucketsDifferError:
         _instrumented.discard(app)
         raise
@@ -137,6 +145,7 @@ def instrument(
     @cache
     def serve() -> None:
         """Once, in the process that serves the application, when it is about to."""
+        export_logging()
         for service in services:
             service.join()
         if endpoint is not None:

@@ -163,6 +163,15 @@ def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]
     return encoded
 
 
+def collectors_of(registry: Any) -> Sequence[Any]:
+    """The collectors of a registry of prometheus_client, which has no public way to ask.
+
+    Seen in prometheus_client 0.26. Without it, the registry as a whole: a collector that raises
+    then costs what the others have as well.
+    """
+    return list(getattr(registry, "_collector_to_names", [registry]))
+
+
 @cache
 def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]:
     """How OpenTelemetry's Prometheus exporter writes metric names, label names and units.
@@ -324,3 +333,18 @@ def asyncpgs_waiting(pool: object) -> int | None:
             _logger.warning("Who waits for a pool is not shown: asyncpg has changed")
         return None
     return sum(not getter.done() for getter in list(getters))
+
+
+def handler_class() -> Any:
+    """OpenTelemetry's handler for Python's logging.
+
+    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
+    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
+    """
+    try:
+        from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    except ImportError:
+        from opentelemetry.sdk._logs import LoggingHandler as SdkLoggingHandler
+
+        return SdkLoggingHandler
+    return LoggingHandler

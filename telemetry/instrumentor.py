@@ -30,7 +30,7 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The versions of FastAPI that this works with."""
-        return ("fastapi >= 0.165, < 1",)
+        return ("fastapi >= 0.110, < 1, != 0.137.0, != 0.137.1",)
 
     def _instrument(self, **options: Any) -> None:
         provider = options.get("meter_provider")

@@ -66,6 +66,7 @@ class Options:
     in_progress_by_route: bool
     body_sizes: bool
     metrics_dependencies: Sequence[Depends]
+    prometheus_client_metrics: bool
 
     def __post_init__(self) -> None:
         if isinstance(self.excluded_paths, str):
@@ -76,7 +77,7 @@ class Options:
                 "prefix takes letters, digits and underscores, the first not a digit: "
                 f"{self.prefix!r}"
             )
-        for name in ("in_progress_by_route", "body_sizes"):
+        for name in ("in_progress_by_route", "body_sizes", "prometheus_client_metrics"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} takes True or False: {getattr(self, name)!r}")
         dependencies: Any = self.metrics_dependencies

@@ -1,12 +1,14 @@
 """One test for each private name that the package leans on: it fails when the name moves."""
 
 import asyncio
+import logging
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Coroutine
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,12 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.http import ExcludeList
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import create_engine
 
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues
+from tests.support.versions import needs
 
 
 def test_the_apis_stand_in_for_a_meter_provider() -> None:
@@ -49,6 +53,7 @@ def test_the_apis_stand_in_for_a_meter_provider() -> None:
     assert not compatibility.no_meter_provider_is_set(metrics.NoOpMeterProvider())
 
 
+@needs("opentelemetry-sdk", "1.44.0")
 def test_the_readers_of_a_meter_provider() -> None:
     reader = InMemoryMetricReader()
     assert list(compatibility.metric_readers(MeterProvider([reader]))) == [reader]
@@ -59,6 +64,12 @@ def test_the_resource_of_a_meter_provider() -> None:
     resource = Resource({"service.name": "shop"})
     assert compatibility.resource_of(MeterProvider(resource=resource)) is resource
     assert compatibility.resource_of(metrics.NoOpMeterProvider()) is None
+
+
+def test_the_collectors_of_a_registry() -> None:
+    registry = CollectorRegistry()
+    collector = Gauge("x", "", registry=registry)
+    assert compatibility.collectors_of(registry) == [collector]
 
 
 def test_the_temporality_of_a_reader() -> None:
@@ -140,6 +151,7 @@ def test_the_names_of_the_prometheus_exporter() -> None:
     assert (metric("a.b/c"), label("a.b"), unit("By/s")) == ("a_b_c", "a_b", "bytes_per_second")
 
 
+@needs("fastapi", "0.142.0")
 def test_fastapis_own_metrics() -> None:
     def recorded(app: FastAPI) -> bool:
         with TestClient(app) as client:
@@ -164,6 +176,7 @@ def test_fastapis_own_metrics() -> None:
     assert plain._native_telemetry.config is plain._telemetry
 
 
+@needs("fastapi", "0.142.0")
 def test_fastapi_can_be_told_what_to_record() -> None:
     reader = InMemoryMetricReader()
     app = FastAPI()
@@ -239,9 +252,8 @@ def test_the_package_works_without_a_name_that_has_moved(module: str) -> None:
 
 
 WINDOWS = """
-import os, sys
+import asyncio, os, sys
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from fastapi.testclient import TestClient
 import opentelemetry.exporter.prometheus, opentelemetry.sdk.metrics, psutil
 sys.modules["fcntl"] = None
@@ -331,3 +343,10 @@ def test_who_waits_for_a_pool_of_asyncpg(caplog: pytest.LogCaptureFixture) -> No
     assert asyncio.run(run()) == [None, 0, 3, 0]
     assert compatibility.asyncpgs_waiting(object()) is None
     assert "asyncpg has changed" in caplog.text
+
+
+def test_the_handler_for_pythons_logging() -> None:
+    kind = compatibility.handler_class()
+    assert issubclass(kind, logging.Handler)
+    if find_spec("opentelemetry.instrumentation.logging.handler"):
+        assert kind.__module__ == "opentelemetry.instrumentation.logging.handler"

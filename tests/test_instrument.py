@@ -11,6 +11,7 @@ from opentelemetry.metrics import MeterProvider
 
 import telemetry
 from tests.support.applications import Measured
+from tests.support.versions import needs
 
 
 async def root() -> str:
@@ -94,6 +95,7 @@ print("http_server_request_duration_seconds_count" in client.get("/metrics").tex
 """
 
 
+@needs("fastapi", "0.142.0")
 @pytest.mark.parametrize(
     ("options", "shown"), [("", "False"), (", request_metrics='both'", "True")]
 )

@@ -53,6 +53,7 @@ def bounds(app: Measured) -> set[str]:
         ({"labels": {"path": "x"}}, ValueError, "'path' is taken"),
         ({"in_progress_by_route": 1}, TypeError, "in_progress_by_route takes True or False: 1"),
         ({"body_sizes": "yes"}, TypeError, "body_sizes takes True or False: 'yes'"),
+        ({"prometheus_client_metrics": 1}, TypeError, "takes True or False: 1"),
         ({"metrics_dependencies": Depends(print)}, TypeError, r"list of Depends\(...\)"),
         ({"metrics_dependencies": [print]}, TypeError, r"list of Depends\(...\)"),
         ({"bucket": [1]}, TypeError, "unexpected keyword argument 'bucket'"),

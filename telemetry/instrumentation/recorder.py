@@ -159,8 +159,9 @@ class RequestRecorder:
                 return
             waiting, self._waiting = self._waiting, []
         if in_context:
-            self._record([waiting.pop()])
-            self._record_without_context(waiting)
+            own = 1 if sizes is None else 1 + len(self._sizes)
+            self._record(waiting[-own:])
+            self._record_without_context(waiting[:-own])
         else:
             self._record(waiting)
 
@@ -182,7 +183,8 @@ class RequestRecorder:
         # The SDK asks observable instruments first, and the histogram then has all.
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        self._record(waiting)
+        # The span that may be here is not theirs.
+        self._record_without_context(waiting)
         requests = Counter[tuple[str, str, Pairs]]()
         for (method, path, _status, labels), ended in self._ended.copy().items():
             requests[method, path, labels] += ended.count

@@ -7,10 +7,11 @@ from re import Pattern
 from time import monotonic
 from typing import Any
 
-from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute
 from starlette.types import Scope
+
+from telemetry.versions import routes_in_full
 
 UNMATCHED = "unmatched"
 """The path of every request that no route matched. No template equals it: they begin with "/"."""
@@ -169,22 +170,18 @@ def _walk(
     above: tuple[object, ...],
     websockets: bool,
 ) -> Iterator[_Template]:
-    for context in iter_route_contexts(routes):
-        route = context.original_route
+    for route, full in routes_in_full(routes):
+        path = prefix + (getattr(full, "path", None) or "")
         if isinstance(route, Host):
-            yield from _walk_below(
-                context.app, prefix, context.host_regex, mounts, above, websockets
-            )
+            yield from _walk_below(full.app, prefix, full.host_regex, mounts, above, websockets)
         elif isinstance(route, Mount):
-            below = (*mounts, context.path_regex)
-            path = prefix + (context.path or "")
-            yield from _walk_below(context.app, path, host, below, above, websockets)
-        elif isinstance(route, WebSocketRoute) == websockets and hasattr(context, "path_regex"):
-            path = prefix + (context.path or "")
-            methods = getattr(context, "methods", None)
-            methods = None if methods is None else frozenset(methods)
-            handled_by = (route, context.endpoint)
-            yield _Template(path, path, host, mounts, context.path_regex, methods, handled_by)
+            below = (*mounts, full.path_regex)
+            yield from _walk_below(full.app, path, host, below, above, websockets)
+        elif isinstance(route, WebSocketRoute) == websockets and hasattr(full, "path_regex"):
+            methods = getattr(full, "methods", None)
+            known = None if methods is None else frozenset(methods)
+            handled_by = (route, getattr(full, "endpoint", None))
+            yield _Template(path, path, host, mounts, full.path_regex, known, handled_by)
 
 
 def _walk_below(

@@ -28,9 +28,10 @@ def test_the_jobs_that_the_tutorials_queries_name() -> None:
     }
 
 
-def test_promtool_accepts_it() -> None:
+@pytest.mark.parametrize("path", sorted(ROOT.glob("prometheus/*.yml")), ids=lambda path: path.name)
+def test_promtool_accepts_it(path: Path) -> None:
     result = subprocess.run(
-        [program("promtool"), "check", "config", PATH], capture_output=True, text=True, timeout=60
+        [program("promtool"), "check", "config", path], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stdout + result.stderr
 
