@@ -86,7 +86,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     folder = tmp_path_factory.mktemp("dashboards")
     (folder / "served.py").write_text(APP)
     command = (script("uvicorn"), "--no-access-log", "served:app")
-    environment = {"PYTHONPATH": f"{ROOT}:{folder}"}
+    environment = {
+        "PYTHONPATH": f"{ROOT}:{folder}",
+        # For the dashboard of FastAPI's own metrics.
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup",
+    }
     expressions = {expression for name in ALL for expression in queries(name).values()}
     with (
         service(folder, command=command, environment=environment, cwd=folder) as app,
