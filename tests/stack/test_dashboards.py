@@ -16,10 +16,13 @@ from tests.support.prometheus import prometheus
 
 APP = """
 import gc
+from functools import partial
 from pathlib import Path
 from fastapi import Response, WebSocket
 from sqlalchemy import create_engine
 import telemetry
+# For the dashboard of FastAPI's own metrics as well.
+telemetry.instrument = partial(telemetry.instrument, request_metrics="both")
 from app.main import app
 
 engine = create_engine(f"sqlite:///{Path(__file__).parent / 'x.db'}")
@@ -86,11 +89,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     folder = tmp_path_factory.mktemp("dashboards")
     (folder / "served.py").write_text(APP)
     command = (script("uvicorn"), "--no-access-log", "served:app")
-    environment = {
-        "PYTHONPATH": f"{ROOT}:{folder}",
-        # For the dashboard of FastAPI's own metrics.
-        "OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup",
-    }
+    environment = {"PYTHONPATH": f"{ROOT}:{folder}"}
     expressions = {expression for name in ALL for expression in queries(name).values()}
     with (
         service(folder, command=command, environment=environment, cwd=folder) as app,
