@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,9 @@ from tests.support.processes import ROOT, free_port, program, running
 
 
 @contextmanager
-def victoria_metrics(folder: Path, *, scrape: int | None = None) -> Iterator[str]:
+def victoria_metrics(
+    folder: Path, *, scrape: int | None = None, options: Sequence[str] = ()
+) -> Iterator[str]:
     """VictoriaMetrics' address; OTLP goes to /opentelemetry/v1/metrics below it.
 
     With `scrape`, a port, it scrapes /metrics there twice a second, as prometheus.yml says.
@@ -33,6 +35,7 @@ def victoria_metrics(folder: Path, *, scrape: int | None = None) -> Iterator[str
         "-opentelemetry.usePrometheusNaming",
         "-search.latencyOffset=0s",
         "-retentionPeriod=1d",
+        *options,
     ]
     if scrape is not None:
         config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())

@@ -62,9 +62,8 @@ class Replica:
         self.process = Process(command, log, environment=environment)
         return self.process
 
-    @property
-    def is_up(self) -> bool:
-        return answers(f"http://{self.instance}/openapi.json")
+    def wait_until_up(self) -> None:
+        self.process.wait_until_up(f"http://{self.instance}/openapi.json")
 
 
 class Store:
@@ -202,7 +201,7 @@ class Fleet:
     def wait_until_seen(self) -> None:
         """Until each replica answers, and has been scraped and has pushed since."""
         for replica in self.replicas:
-            wait_for(lambda replica=replica: replica.is_up, f"{replica.instance} is up")
+            replica.wait_until_up()
         count = len(self.replicas)
         pushing = 'count(count by (instance) (app_memory_usage_bytes{job="pushed"}))'
         up = 'sum by (instance) (up{job="fastapi"})'
