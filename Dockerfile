@@ -3,7 +3,7 @@ WORKDIR /src
 RUN python -m venv /venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY telemetry telemetry
-RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt .
+RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[config]'
 
 FROM python:3.13-slim
 COPY --from=build /venv /venv

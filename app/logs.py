@@ -20,4 +20,5 @@ class NoHealthChecks(logging.Filter):
 def without_health_checks(log_config: dict[str, Any]) -> None:
     """Add the filter to uvicorn's own logging configuration."""
     log_config["filters"] = {"health_checks": {"()": NoHealthChecks}}
-    log_config["handlers"]["access"]["filters"] = ["health_checks"]
+    # Of the logger, not of its handler: they are not exported, either.
+    log_config["loggers"]["uvicorn.access"]["filters"] = ["health_checks"]

@@ -7,11 +7,23 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import flood, footprint, http, push, request, scrape, workers
+from benchmarks import (
+    exemplars,
+    flood,
+    footprint,
+    http,
+    options,
+    push,
+    request,
+    scrape,
+    workers,
+)
 from benchmarks.table import Table
 
 TABLES = {
     "request": request.run,
+    "options": options.run,
+    "zero-code": options.zero_code,
     "http": http.run,
     "scrape": scrape.run,
     "flood": flood.run,
@@ -19,6 +31,7 @@ TABLES = {
     "startup": footprint.startup,
     "workers": workers.run,
     "push": push.run,
+    "exemplars": exemplars.run,
 }
 _VERSIONS = (
     "fastapi",

@@ -43,15 +43,18 @@ with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 """
 
 
-class _Sink(BaseHTTPRequestHandler):
+class Sink(BaseHTTPRequestHandler):
+    """An OTLP receiver that drops what it gets."""
+
     def do_POST(self) -> None:
+        """Take a push."""
         self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
+        """Print nothing."""
 
 
 def _run(exporters: str, port: int, rounds: int) -> list[float]:
@@ -73,7 +76,7 @@ def _run(exporters: str, port: int, rounds: int) -> list[float]:
 
 def run(short: bool) -> Table:
     """Scraped, pushed and both: what comes on top of a request, and what a push takes."""
-    sink = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
+    sink = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
     table = Table(
         "Pushing (OTLP over HTTP, 530 routes)",

@@ -5,10 +5,11 @@ is for is missing then, and one log line says so. Each name has a test in
 tests/test_compatibility.py that fails when it moves.
 """
 
+import asyncio
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial, wraps
 from threading import main_thread
 from typing import Any
@@ -162,6 +163,15 @@ def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]
     return encoded
 
 
+def collectors_of(registry: Any) -> Sequence[Any]:
+    """The collectors of a registry of prometheus_client, which has no public way to ask.
+
+    Seen in prometheus_client 0.26. Without it, the registry as a whole: a collector that raises
+    then costs what the others have as well.
+    """
+    return list(getattr(registry, "_collector_to_names", [registry]))
+
+
 @cache
 def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]:
     """How OpenTelemetry's Prometheus exporter writes metric names, label names and units.
@@ -189,6 +199,24 @@ def is_instrumented_by_contrib(app: object) -> bool:
     return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
 
 
+def exclude_from_contrib(stack: object, *expressions: str) -> None:
+    """Have contrib's middleware leave out further URLs.
+
+    Seen in opentelemetry-instrumentation-asgi 0.66b2. Without it, all are measured.
+
+    Parameters:
+        stack: An application's built middleware, with contrib's among it or not.
+        expressions: Regular expressions that are searched for in a URL.
+    """
+    from opentelemetry.util.http import ExcludeList
+
+    while stack is not None and type(stack).__name__ != "OpenTelemetryMiddleware":
+        stack = getattr(stack, "app", None)
+    if stack is not None:
+        others = getattr(getattr(stack, "excluded_urls", None), "_excluded_urls", [])
+        setattr(stack, "excluded_urls", ExcludeList([*others, *expressions]))  # noqa: B010
+
+
 def switch_off_native_metrics(app: object) -> None:
     """Have FastAPI record no ``http.server.*`` metrics of its own for an application.
 
@@ -202,6 +230,34 @@ def switch_off_native_metrics(app: object) -> None:
             config["metrics"] = False
     elif hasattr(app, "_native_telemetry"):
         _logger.warning("FastAPI records http.server.* as well: its configuration has moved")
+
+
+def use_native_metrics(
+    app: object, provider: object | None, excludes: Callable[[Any], bool]
+) -> None:
+    """Have FastAPI record its own ``http.server.*`` metrics for an application.
+
+    What the application has been given in ``FastAPI(telemetry=...)`` stays. Seen in FastAPI 0.165.
+
+    Parameters:
+        app: The application.
+        provider: A meter provider other than the global one.
+        excludes: Tells of an ASGI scope whether nothing is recorded of its request: no span and
+            no log record either.
+    """
+    config = getattr(app, "_telemetry", None)
+    if isinstance(config, dict):
+        config["meter_provider"] = config.get("meter_provider") or provider
+        config["exclude"] = config.get("exclude") or excludes
+
+
+def has_native_metrics(app: object) -> bool:
+    """Whether FastAPI records ``http.server.*`` metrics of its own for an application.
+
+    Seen in FastAPI 0.165; before 0.142 it does not.
+    """
+    config = getattr(app, "_telemetry", None)
+    return isinstance(config, dict) and config.get("metrics") is True
 
 
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
@@ -224,3 +280,71 @@ def client_has_left(receive: Callable[..., Any]) -> bool | None:
             return None
         receive = inspect.getclosurevars(receive).nonlocals["receive"]
     return None
+
+
+def uvicorns_connections() -> Iterator[set[Any]]:
+    """The connections of each uvicorn server that runs in the present event loop.
+
+    ASGI does not tell, and nothing leads from an application to its server. But the server is a
+    coroutine that waits in a task of the loop (with gunicorn, below that of the worker's). Seen in
+    uvicorn 0.54 and uvicorn-worker 0.4: `Server.server_state.connections`.
+    """
+    server_class = getattr(sys.modules.get("uvicorn.server"), "Server", None)
+    if server_class is None:
+        return
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        return
+    for task in tasks:
+        coroutine: Any = task.get_coro()
+        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            server = frame.f_locals.get("self")
+            if isinstance(server, server_class):
+                connections = getattr(getattr(server, "server_state", None), "connections", None)
+                if isinstance(connections, set):
+                    yield connections
+                break
+            coroutine = coroutine.cr_await
+
+
+def sqlalchemys_max_overflow(pool: object) -> int | None:
+    """How many connections a pool of SQLAlchemy opens beyond its size; -1 is without a limit.
+
+    Seen in SQLAlchemy 2.1. Without it, the pool's limit is not shown.
+    """
+    overflow = getattr(pool, "_max_overflow", None)
+    if not isinstance(overflow, int):
+        _logger.warning("The limit of a pool is not shown: SQLAlchemy has changed")
+        return None
+    return overflow
+
+
+def asyncpgs_waiting(pool: object) -> int | None:
+    """How many tasks wait for a connection of a pool of asyncpg.
+
+    They wait for an `asyncio.Queue`, which does not tell either. Seen in asyncpg 0.32 and Python
+    3.11. Without it, the number is not shown.
+    """
+    getters = getattr(getattr(pool, "_queue", None), "_getters", None)
+    if getters is None:
+        # Before a pool is initialized, it has no queue.
+        if not hasattr(pool, "_queue"):
+            _logger.warning("Who waits for a pool is not shown: asyncpg has changed")
+        return None
+    return sum(not getter.done() for getter in list(getters))
+
+
+def handler_class() -> Any:
+    """OpenTelemetry's handler for Python's logging.
+
+    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
+    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
+    """
+    try:
+        from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    except ImportError:
+        from opentelemetry.sdk._logs import LoggingHandler as SdkLoggingHandler
+
+        return SdkLoggingHandler
+    return LoggingHandler

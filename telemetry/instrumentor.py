@@ -1,15 +1,18 @@
 """The plug for ``opentelemetry-instrument`` that measures every FastAPI application."""
 
+import os
 from collections.abc import Collection
 from typing import Any
+from weakref import WeakSet
 
 from fastapi import FastAPI
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from starlette.types import Receive, Scope, Send
 
 import telemetry
-from telemetry.compatibility import is_instrumented_by_contrib
+from telemetry.compatibility import exclude_from_contrib, is_instrumented_by_contrib
 from telemetry.instrumentation.requests import is_counted
+from telemetry.options import RequestNames, names_in
 
 _call = FastAPI.__call__
 
@@ -27,15 +30,19 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The versions of FastAPI that this works with."""
-        return ("fastapi >= 0.165, < 1",)
+        return ("fastapi >= 0.110, < 1, != 0.137.0, != 0.137.1",)
 
     def _instrument(self, **options: Any) -> None:
         provider = options.get("meter_provider")
+        # FastAPI's own metrics step aside where contrib's are.
+        names = names_in(os.environ, RequestNames.BOTH)
+        instrumented: WeakSet[FastAPI] = WeakSet()
 
         async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
             if not is_counted(scope):
-                # FastAPI's own metrics step aside where contrib's are.
-                telemetry.instrument(app, meter_provider=provider, fastapi_metrics=True)
+                if app not in instrumented:
+                    instrumented.add(app)
+                    telemetry.instrument(app, meter_provider=provider, request_metrics=names)
             elif app.middleware_stack is None:
                 _leave_to_the_outer_one(app)
             await _call(app, scope, receive, send)
@@ -50,12 +57,5 @@ def _leave_to_the_outer_one(app: FastAPI) -> None:
     """Keep contrib's middleware in the application, as FastAPI looks for it, but idle."""
     if not is_instrumented_by_contrib(app):
         return
-    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-    from opentelemetry.util.http import ExcludeList
-
     app.middleware_stack = app.build_middleware_stack()
-    layer: Any = app.middleware_stack
-    while layer is not None and not isinstance(layer, OpenTelemetryMiddleware):
-        layer = getattr(layer, "app", None)
-    if layer is not None:
-        layer.excluded_urls = ExcludeList([""])
+    exclude_from_contrib(app.middleware_stack, "")

@@ -1,29 +1,42 @@
 """One test for each private name that the package leans on: it fails when the name moves."""
 
+import asyncio
+import logging
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import metrics
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
+    HistogramDataPoint,
     InMemoryMetricReader,
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.util.http import ExcludeList
+from prometheus_client import CollectorRegistry, Gauge
+from sqlalchemy import create_engine
 
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues
+from tests.support.versions import needs
 
 
 def test_the_apis_stand_in_for_a_meter_provider() -> None:
@@ -40,6 +53,7 @@ def test_the_apis_stand_in_for_a_meter_provider() -> None:
     assert not compatibility.no_meter_provider_is_set(metrics.NoOpMeterProvider())
 
 
+@needs("opentelemetry-sdk", "1.44.0")
 def test_the_readers_of_a_meter_provider() -> None:
     reader = InMemoryMetricReader()
     assert list(compatibility.metric_readers(MeterProvider([reader]))) == [reader]
@@ -50,6 +64,12 @@ def test_the_resource_of_a_meter_provider() -> None:
     resource = Resource({"service.name": "shop"})
     assert compatibility.resource_of(MeterProvider(resource=resource)) is resource
     assert compatibility.resource_of(metrics.NoOpMeterProvider()) is None
+
+
+def test_the_collectors_of_a_registry() -> None:
+    registry = CollectorRegistry()
+    collector = Gauge("x", "", registry=registry)
+    assert compatibility.collectors_of(registry) == [collector]
 
 
 def test_the_temporality_of_a_reader() -> None:
@@ -131,6 +151,7 @@ def test_the_names_of_the_prometheus_exporter() -> None:
     assert (metric("a.b/c"), label("a.b"), unit("By/s")) == ("a_b_c", "a_b", "bytes_per_second")
 
 
+@needs("fastapi", "0.142.0")
 def test_fastapis_own_metrics() -> None:
     def recorded(app: FastAPI) -> bool:
         with TestClient(app) as client:
@@ -153,6 +174,43 @@ def test_fastapis_own_metrics() -> None:
     compatibility.switch_off_native_metrics(plain)
     assert plain._telemetry["metrics"] is False
     assert plain._native_telemetry.config is plain._telemetry
+
+
+@needs("fastapi", "0.142.0")
+def test_fastapi_can_be_told_what_to_record() -> None:
+    reader = InMemoryMetricReader()
+    app = FastAPI()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    compatibility.use_native_metrics(app, provider, lambda scope: scope["path"] == "/left-out")
+    assert compatibility.has_native_metrics(app)
+    client = TestClient(app)
+    client.get("/left-out")
+    client.get("/nope")
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = data.resource_metrics[0].scope_metrics[0].metrics
+    (point,) = next(each for each in metrics if each.unit == "s").data.data_points
+    assert isinstance(point, HistogramDataPoint)
+    assert point.count == 1
+    assert not compatibility.has_native_metrics(FastAPI(telemetry={"metrics": False}))
+
+
+def test_contrib_can_be_told_what_to_leave_out() -> None:
+    app = FastAPI()
+    FastAPIInstrumentor.instrument_app(app, excluded_urls="/one")
+    try:
+        stack = app.build_middleware_stack()
+        compatibility.exclude_from_contrib(stack, "/other")
+        layer: Any = stack
+        while not isinstance(layer, OpenTelemetryMiddleware):
+            layer = layer.app
+        assert isinstance(layer.excluded_urls, ExcludeList)
+        found = [layer.excluded_urls.url_disabled(f"http://x{each}") for each in ("/one", "/other")]
+        assert found == [True, True]
+        assert not layer.excluded_urls.url_disabled("http://x/third")
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    compatibility.exclude_from_contrib(FastAPI().build_middleware_stack(), "/other")
 
 
 def test_contribs_mark_on_an_application() -> None:
@@ -194,9 +252,8 @@ def test_the_package_works_without_a_name_that_has_moved(module: str) -> None:
 
 
 WINDOWS = """
-import os, sys
+import asyncio, os, sys
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from fastapi.testclient import TestClient
 import opentelemetry.exporter.prometheus, opentelemetry.sdk.metrics, psutil
 sys.modules["fcntl"] = None
@@ -235,3 +292,61 @@ def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
+
+
+def test_the_connections_of_a_uvicorn_server_by_its_coroutine() -> None:
+    server = uvicorn.Server(uvicorn.Config(FastAPI(), port=0, log_level="critical"))
+
+    async def run() -> list[set[object]]:
+        assert list(compatibility.uvicorns_connections()) == []
+        # As below gunicorn's worker, which awaits it.
+        task = asyncio.create_task(below(server.serve()))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        found = list(compatibility.uvicorns_connections())
+        server.should_exit = True
+        await task
+        return found
+
+    async def below(serving: Coroutine[object, object, None]) -> None:
+        await serving
+
+    (found,) = asyncio.run(run())
+    assert found is server.server_state.connections
+
+
+def test_the_overflow_of_a_pool_of_sqlalchemy(caplog: pytest.LogCaptureFixture) -> None:
+    engine = create_engine("sqlite:///x.db", max_overflow=3)
+    assert compatibility.sqlalchemys_max_overflow(engine.pool) == 3
+    assert compatibility.sqlalchemys_max_overflow(object()) is None
+    assert "SQLAlchemy has changed" in caplog.text
+
+
+def test_who_waits_for_a_pool_of_asyncpg(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> list[int | None]:
+        pool = asyncpg.create_pool(min_size=0, max_size=1)
+        waiting = [compatibility.asyncpgs_waiting(pool)]
+        # What asyncpg itself makes when it is initialized; without a minimum it needs no server.
+        await pool
+        waiting.append(compatibility.asyncpgs_waiting(pool))
+        pool._queue.get_nowait()
+        tasks = [asyncio.create_task(pool.fetch("select 1")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        waiting.append(compatibility.asyncpgs_waiting(pool))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        waiting.append(compatibility.asyncpgs_waiting(pool))
+        pool.terminate()
+        return waiting
+
+    assert asyncio.run(run()) == [None, 0, 3, 0]
+    assert compatibility.asyncpgs_waiting(object()) is None
+    assert "asyncpg has changed" in caplog.text
+
+
+def test_the_handler_for_pythons_logging() -> None:
+    kind = compatibility.handler_class()
+    assert issubclass(kind, logging.Handler)
+    if find_spec("opentelemetry.instrumentation.logging.handler"):
+        assert kind.__module__ == "opentelemetry.instrumentation.logging.handler"

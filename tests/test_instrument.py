@@ -11,6 +11,7 @@ from opentelemetry.metrics import MeterProvider
 
 import telemetry
 from tests.support.applications import Measured
+from tests.support.versions import needs
 
 
 async def root() -> str:
@@ -94,7 +95,10 @@ print("http_server_request_duration_seconds_count" in client.get("/metrics").tex
 """
 
 
-@pytest.mark.parametrize(("options", "shown"), [("", "False"), (", fastapi_metrics=True", "True")])
+@needs("fastapi", "0.142.0")
+@pytest.mark.parametrize(
+    ("options", "shown"), [("", "False"), (", request_metrics='both'", "True")]
+)
 def test_fastapis_own_metrics_are_recorded_where_they_are_asked_for(
     options: str, shown: str
 ) -> None:
@@ -103,14 +107,25 @@ def test_fastapis_own_metrics_are_recorded_where_they_are_asked_for(
     assert result.stdout.strip() == shown, result.stderr
 
 
-def test_one_string_of_excluded_paths_is_an_error() -> None:
-    with pytest.raises(TypeError, match=r"\['/health'\]"):
-        telemetry.instrument(FastAPI(), excluded_paths="/health")
-
-
 def test_the_default_excluded_paths_can_be_kept() -> None:
     measured = Measured(instrument=False)
     measured.instrument(excluded_paths=[*telemetry.DEFAULT_EXCLUDED_PATHS, "/health"])
     for path in ("/health", "/docs", "/nope"):
         measured.client.get(path)
     assert measured.paths() == {"unmatched"}
+
+
+RECORDS_NOTHING = """
+import telemetry
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+app = FastAPI(telemetry={"metrics": False})
+telemetry.instrument(app, request_metrics="http.server")
+TestClient(app).get("/nope")
+"""
+
+
+def test_it_is_told_if_nothing_records_the_standard_metrics() -> None:
+    command = [sys.executable, "-c", RECORDS_NOTHING]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "Nothing records http.server.*: FastAPI does since 0.142" in result.stderr

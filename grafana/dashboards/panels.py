@@ -72,10 +72,11 @@ def thresholds(base: str, *steps: tuple[float, str]) -> Json:
     }
 
 
-def override(names: str, **properties: Any) -> Json:
+def override(names: str | Text, **properties: Any) -> Json:
     """Properties of the series or columns whose names match a regular expression."""
+    expression = Text(*(f"/{each}/" for each in names)) if isinstance(names, Text) else f"/{names}/"
     return {
-        "matcher": {"id": "byRegexp", "options": f"/{names}/"},
+        "matcher": {"id": "byRegexp", "options": expression},
         "properties": [
             {"id": key.replace("__", "."), "value": value} for key, value in properties.items()
         ],

@@ -30,6 +30,7 @@ UID = Text("fastapi-service", "fastapi-service-en")
 # The limits of the alerts in prometheus/rules/fastapi.yml.
 ERROR_RATIO = 0.05
 SECONDS = 1.0
+EVENT_LOOP_DELAY = 0.25
 
 # Grafana's window for rates: at least four scrapes, by the interval that the data source has.
 WINDOW = "$__rate_interval"
@@ -512,16 +513,15 @@ def _saturation() -> Iterator[Panel]:
         calculations=["max"],
     )
     yield curves(
-        "CPU",
+        Text("워커당 CPU", "CPU per worker"),
         Text(
-            "사용한 CPU 코어 수. 워커 하나는 최대 1(코어 하나)까지 쓸 수 있습니다. 수집 방식에서 "
-            "워커가 하나일 때만 있습니다.",
-            "CPU cores in use; one worker can use 1, a whole core. Only for scraping, with a "
-            "single worker.",
+            "워커 하나가 평균적으로 사용한 CPU 코어 수. 워커 하나는 최대 1(코어 하나)까지 쓸 수 "
+            "있습니다.",
+            "CPU cores that a worker uses on average; one worker can use 1, a whole core.",
         ),
         query(
-            f"rate(process_cpu_seconds_total{{{CHOSEN}}}[{WINDOW}])"
-            f" and on (job, instance) {MEMORY}",
+            f"sum by (job, instance) (rate(process_cpu_time_seconds_total{{{CHOSEN}}}[{WINDOW}]))"
+            f" / count by (job, instance) ({MEMORY})",
             "{{instance}}",
         ),
         unit="percentunit",
@@ -529,7 +529,129 @@ def _saturation() -> Iterator[Panel]:
         soft_max=1,
         calculations=["max"],
         limit=0.9,
-        noValue=Text("데이터 없음 (설명 참고)", "No data (see the description)"),
+    )
+    yield curves(
+        Text("이벤트 루프 지연", "Event loop delay"),
+        Text(
+            "이벤트 루프가 막혀 다른 요청이 모두 기다린 가장 긴 시간(버킷의 상한). 점선은 "
+            "FastAPIEventLoopBlocked의 기준인 0.25초입니다. 원인은 대개 async def 안의 블로킹 "
+            "호출입니다.",
+            "The longest time that the event loop kept everything else waiting (the bucket's upper "
+            "bound). The dashed line is the limit of FastAPIEventLoopBlocked, 0.25 s. The cause is "
+            "usually a blocking call within an async def.",
+        ),
+        query(
+            "histogram_quantile(1, sum by (le, job, instance) "
+            f"(increase(app_event_loop_delay_seconds_bucket{{{CHOSEN}}}[{WINDOW}])))",
+            "{{instance}}",
+        ),
+        unit="s",
+        size=size,
+        soft_max=0.3,
+        calculations=["max"],
+        limit=EVENT_LOOP_DELAY,
+    )
+    yield curves(
+        Text("워커 스레드", "Worker threads"),
+        Text(
+            "def 엔드포인트가 실행되는 스레드 중 사용 중인 수와 빈 스레드를 기다리는 호출 수. "
+            "워커별 최댓값입니다. 워커마다 기본 40개입니다.",
+            "Threads in which def endpoints run that are in use, and calls that wait for one: the "
+            "most of any worker. By default each worker has 40.",
+        ),
+        query(
+            f"max by (job, instance) (max_over_time(app_thread_pool_in_use{{{CHOSEN}}}[{WINDOW}]))",
+            Text("{{instance}} 사용 중", "{{instance}} in use"),
+        ),
+        query(
+            "max by (job, instance) "
+            f"(max_over_time(app_thread_pool_waiting{{{CHOSEN}}}[{WINDOW}]))",
+            Text("{{instance}} 대기", "{{instance}} waiting"),
+        ),
+        unit="none",
+        decimals=0,
+        size=size,
+        soft_max=40,
+        calculations=["max"],
+    )
+    pool = "job, instance, db_client_connection_pool_name"
+    named = "{{instance}} {{db_client_connection_pool_name}}"
+    yield curves(
+        Text("데이터베이스 커넥션 풀", "Database connection pools"),
+        Text(
+            "telemetry.observe_pool로 등록한 풀에서 사용 중인 커넥션의 비율과 커넥션을 기다리는 "
+            "요청 수. 워커별 최댓값입니다.",
+            "Connections in use of pools given to telemetry.observe_pool, as a share of the limit, "
+            "and requests that wait for one: the most of any worker.",
+        ),
+        query(
+            f"max by ({pool}) (db_client_connection_count{{{CHOSEN}, "
+            'db_client_connection_state="used"} / ignoring (db_client_connection_state) '
+            f"db_client_connection_max{{{CHOSEN}}})",
+            Text(f"{named} 사용률", f"{named} in use"),
+        ),
+        query(
+            f"max by ({pool}) (db_client_connection_pending_requests{{{CHOSEN}}})",
+            Text(f"{named} 대기", f"{named} waiting"),
+        ),
+        unit="percentunit",
+        size=size,
+        soft_max=1,
+        calculations=["max"],
+        overrides=[override(Text("대기$", "waiting$"), unit="none", custom__axisPlacement="right")],
+        noValue=Text("등록된 풀 없음 (설명 참고)", "No pool is observed (see the description)"),
+    )
+    yield curves(
+        Text("가비지 컬렉터 일시 정지", "Garbage collector pauses"),
+        Text(
+            "가비지 컬렉터가 프로세스를 멈춘 시간 중 가장 긴 것(버킷의 상한). 1ms 이상만 "
+            "측정합니다.",
+            "The longest time that the garbage collector stopped a process (the bucket's upper "
+            "bound). Pauses from 1 ms on are measured.",
+        ),
+        query(
+            "histogram_quantile(1, sum by (le, job, instance) "
+            f"(increase(app_gc_pause_seconds_bucket{{{CHOSEN}}}[{WINDOW}])))",
+            "{{instance}}",
+        ),
+        unit="s",
+        size=size,
+        soft_max=0.05,
+        calculations=["max"],
+        noValue=Text("1ms 이상의 일시 정지 없음", "No pause of 1 ms or longer"),
+    )
+    yield curves(
+        Text("열린 파일", "Open files"),
+        Text(
+            "열린 파일 디스크립터(소켓 포함)의 한도 대비 비율. 워커별 최댓값입니다.",
+            "Open file descriptors, sockets among them, as a share of their limit: the most of any "
+            "worker.",
+        ),
+        query(
+            f"max by (job, instance) (process_unix_file_descriptor_count{{{CHOSEN}}}"
+            f" / app_file_descriptor_limit{{{CHOSEN}}})",
+            "{{instance}}",
+        ),
+        unit="percentunit",
+        size=size,
+        soft_max=1,
+        calculations=["max"],
+        limit=0.9,
+    )
+    yield curves(
+        Text("열린 WebSocket", "Open WebSockets"),
+        Text(
+            "경로별로 열려 있는 WebSocket 연결 수.",
+            "WebSocket connections that are open, by path.",
+        ),
+        query(f"sum by (path) (app_websockets_open{{{LABELS}}})", "{{path}}"),
+        unit="none",
+        decimals=0,
+        size=size,
+        legend="table",
+        soft_max=5,
+        calculations=["max"],
+        noValue=Text("WebSocket 없음", "No WebSockets"),
     )
 
 

@@ -1,11 +1,15 @@
-"""The URLs that are not to be counted."""
+"""What is not to be counted."""
 
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from opentelemetry.util.http import parse_excluded_urls
+from starlette.datastructures import URL
+from starlette.types import Scope
+
+from telemetry.instrumentation.routes import path_below
 
 _logger = logging.getLogger(__name__)
 
@@ -37,3 +41,27 @@ def urls_excluded() -> Callable[[str], bool] | None:
             error,
         )
         return None
+
+
+def url_of(scope: Scope) -> str:
+    """The URL of a request without its query, which the expressions are searched for in."""
+    return str(URL(scope=scope).replace(query=""))
+
+
+def excluding(
+    paths: Collection[str], urls: Callable[[str], bool] | None
+) -> Callable[[Scope], bool]:
+    """Tells of a request that has not been routed yet whether it is excluded.
+
+    Parameters:
+        paths: Paths, without placeholders.
+        urls: What `urls_excluded` returns.
+    """
+    paths = frozenset(paths)
+
+    def excludes(scope: Scope) -> bool:
+        if path_below(scope.get("root_path", ""), scope["path"]) in paths:
+            return True
+        return urls is not None and urls(url_of(scope))
+
+    return excludes

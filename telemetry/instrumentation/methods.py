@@ -2,9 +2,6 @@
 
 import os
 
-OTHER = "_OTHER"
-"""What every method that is not known is called."""
-
 _REGISTERED = frozenset(
     {
         "CONNECT",

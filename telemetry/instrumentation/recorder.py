@@ -1,13 +1,19 @@
 """The request instruments of one meter provider, and the counts behind them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
+
+from telemetry.instrumentation.labels import Pairs
+
+PREFIX = "app"
+"""What the names of the request metrics begin with."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of the duration histogram in seconds: prometheus_client's own default."""
@@ -17,10 +23,21 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
 # take less than half a millisecond.
 _BATCH_SIZE = 64
 
+_SIZES = (0, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
+
+_Measurement = tuple[Histogram, float, dict[str, str]]
+
+
+class InProgress(Protocol):
+    """A request that has begun and not ended."""
+
+    def labels_in_progress(self) -> Pairs | None:
+        """The labels that it is counted by; None if it is not to be counted."""
+
 
 @dataclass(slots=True)
 class _Ended:
-    """The requests of one method, path and status that have ended."""
+    """The requests of one method, path, status and further labels that have ended."""
 
     labels: dict[str, str]
     count: int = 0
@@ -42,42 +59,79 @@ class RequestRecorder:
         provider: Where the instruments are made. Their names become, in Prometheus,
             ``app_requests_total``, ``app_responses_total``,
             ``app_requests_processing_time_seconds`` and ``app_requests_in_progress``.
+        prefix: What they begin with in the place of ``app``.
+        buckets: Upper bounds of the duration histogram in seconds, unless a view has others.
 
     Attributes:
-        in_progress: One object for each request that has begun and not ended.
+        in_progress: The requests that have begun and not ended.
+        buckets: As given.
     """
 
-    def __init__(self, provider: MeterProvider) -> None:
-        meter = provider.get_meter("telemetry.instrumentation")
+    def __init__(
+        self, provider: MeterProvider, prefix: str = PREFIX, buckets: Sequence[float] = BUCKETS
+    ) -> None:
+        self._meter = meter = provider.get_meter("telemetry.instrumentation")
+        self._prefix = prefix
+        self.buckets = tuple(buckets)
         # Added to and discarded from by several threads at once, it stays right; a number that
         # they add one to and take one from does not.
-        self.in_progress: set[object] = set()
+        self.in_progress: set[InProgress] = set()
+        self._shown_in_progress: dict[Pairs, None] = {}
         self._lock = Lock()
-        self._ended: dict[tuple[str, str, int | None], _Ended] = {}
-        self._waiting: list[tuple[float, dict[str, str]]] = []
+        self._ended: dict[tuple[str, str, int | None, Pairs], _Ended] = {}
+        self._waiting: list[_Measurement] = []
         self._duration = meter.create_histogram(
-            "app_requests_processing_time",
+            f"{prefix}_requests_processing_time",
             unit="s",
             description="Time from the arrival of a request to the last byte of its response.",
-            explicit_bucket_boundaries_advisory=BUCKETS,
+            explicit_bucket_boundaries_advisory=self.buckets,
         )
+        self._sizes: tuple[Histogram, ...] = ()
         meter.create_observable_counter(
-            "app_requests",
+            f"{prefix}_requests",
             callbacks=[self._observe_requests],
             description="Requests that have ended, answered or not.",
         )
         meter.create_observable_counter(
-            "app_responses",
+            f"{prefix}_responses",
             callbacks=[self._observe_responses],
             description="Responses that were started, by status code.",
         )
         meter.create_observable_gauge(
-            "app_requests_in_progress",
+            f"{prefix}_requests_in_progress",
             callbacks=[self._observe_in_progress],
             description="Requests that have begun and not ended.",
         )
 
-    def record(self, method: str, path: str, status: int | None, seconds: float) -> None:
+    def show_in_progress(self, labels: Pairs) -> None:
+        """Show how many requests with these labels are in progress, even if none is."""
+        self._shown_in_progress[labels] = None
+
+    def measure_sizes(self) -> None:
+        """Have histograms for the sizes of bodies as well."""
+        if not self._sizes:
+            self._sizes = tuple(
+                self._meter.create_histogram(
+                    f"{self._prefix}_{kind}_body_size",
+                    unit="By",
+                    description=description,
+                    explicit_bucket_boundaries_advisory=_SIZES,
+                )
+                for kind, description in (
+                    ("request", "What the application has read of the request's body."),
+                    ("response", "What was sent of the response's body."),
+                )
+            )
+
+    def record(
+        self,
+        method: str,
+        path: str,
+        status: int | None,
+        seconds: float,
+        labels: Pairs = (),
+        sizes: tuple[int, int] | None = None,
+    ) -> None:
         """Count one ended request; safe to call from several threads at once.
 
         Parameters:
@@ -85,14 +139,19 @@ class RequestRecorder:
             path: The route template, never what the client sent.
             status: The status code of the response, or None where none was started.
             seconds: Duration of the request.
+            labels: Further labels.
+            sizes: Bytes of the bodies of request and response, after `measure_sizes`.
         """
-        key = (method, path, status)
+        key = (method, path, status, labels)
         with self._lock:
             ended = self._ended.get(key)
             if ended is None:
-                ended = self._ended[key] = _Ended({"method": method, "path": path})
+                ended = self._ended[key] = _Ended({"method": method, "path": path, **dict(labels)})
             ended.count += 1
-            self._waiting.append((seconds, ended.labels))
+            if sizes is not None:
+                for histogram, size in zip(self._sizes, sizes, strict=True):
+                    self._waiting.append((histogram, size, ended.labels))
+            self._waiting.append((self._duration, seconds, ended.labels))
             # In a context there may be a span, which the SDK may keep the duration as an
             # example of: then it must be recorded now.
             in_context = bool(get_current())
@@ -100,23 +159,23 @@ class RequestRecorder:
                 return
             waiting, self._waiting = self._waiting, []
         if in_context:
-            self._record([waiting.pop()])
-            self._record_without_context(waiting)
+            own = 1 if sizes is None else 1 + len(self._sizes)
+            self._record(waiting[-own:])
+            self._record_without_context(waiting[:-own])
         else:
             self._record(waiting)
 
-    def _record(self, durations: Iterable[tuple[float, dict[str, str]]]) -> None:
-        record = self._duration.record
-        for seconds, labels in durations:
-            record(seconds, labels)
+    def _record(self, measurements: Iterable[_Measurement]) -> None:
+        for histogram, value, labels in measurements:
+            histogram.record(value, labels)
 
-    def _record_without_context(self, durations: list[tuple[float, dict[str, str]]]) -> None:
+    def _record_without_context(self, measurements: list[_Measurement]) -> None:
         """Those of other requests, of which the present span knows nothing."""
-        if not durations:
+        if not measurements:
             return
         token = attach(Context())
         try:
-            self._record(durations)
+            self._record(measurements)
         finally:
             detach(token)
 
@@ -124,28 +183,55 @@ class RequestRecorder:
         # The SDK asks observable instruments first, and the histogram then has all.
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        self._record(waiting)
-        requests = Counter[tuple[str, str]]()
-        for (method, path, _status), ended in self._ended.copy().items():
-            requests[method, path] += ended.count
-        for (method, path), count in requests.items():
-            yield Observation(count, {"method": method, "path": path})
+        # The span that may be here is not theirs.
+        self._record_without_context(waiting)
+        requests = Counter[tuple[str, str, Pairs]]()
+        for (method, path, _status, labels), ended in self._ended.copy().items():
+            requests[method, path, labels] += ended.count
+        for (method, path, labels), count in requests.items():
+            yield Observation(count, {"method": method, "path": path, **dict(labels)})
 
     def _observe_responses(self, _: CallbackOptions) -> Iterable[Observation]:
-        for (_method, _path, status), ended in self._ended.copy().items():
+        for (_method, _path, status, _labels), ended in self._ended.copy().items():
             if status is not None:
                 yield Observation(ended.count, {**ended.labels, "status_code": str(status)})
 
     def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(len(self.in_progress))
+        counts = Counter(each.labels_in_progress() for each in self.in_progress.copy())
+        del counts[None]
+        # What has had requests in progress goes on being shown when it has none.
+        self._shown_in_progress.update(dict.fromkeys(each for each in counts if each is not None))
+        for labels in self._shown_in_progress.copy():
+            yield Observation(counts[labels], dict(labels))
 
 
-_recorders: WeakKeyDictionary[MeterProvider, RequestRecorder] = WeakKeyDictionary()
+class BucketsDifferError(ValueError):
+    """Two applications want different buckets of one metric."""
 
 
-def recorder_of(provider: MeterProvider) -> RequestRecorder:
-    """The recorder of a meter provider, made when it is first asked for."""
-    recorder = _recorders.get(provider)
+_recorders: WeakKeyDictionary[MeterProvider, dict[str, RequestRecorder]] = WeakKeyDictionary()
+
+
+def recorder_of(
+    provider: MeterProvider, prefix: str = PREFIX, buckets: Sequence[float] = BUCKETS
+) -> RequestRecorder:
+    """The recorder of a meter provider and a prefix, made when it is first asked for.
+
+    Parameters:
+        provider: Where the instruments are made.
+        prefix: What their names begin with.
+        buckets: Upper bounds of the duration histogram in seconds.
+
+    Raises:
+        BucketsDifferError: It was made with other buckets.
+    """
+    recorders = _recorders.setdefault(provider, {})
+    recorder = recorders.get(prefix)
     if recorder is None:
-        recorder = _recorders[provider] = RequestRecorder(provider)
+        recorder = recorders[prefix] = RequestRecorder(provider, prefix, buckets)
+    elif recorder.buckets != tuple(buckets):
+        raise BucketsDifferError(
+            f"buckets: another application in this process has {recorder.buckets} for the same "
+            f"metric; use the same, or another prefix than {prefix!r}"
+        )
     return recorder

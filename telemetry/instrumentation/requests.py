@@ -1,28 +1,54 @@
 """The middleware that counts requests and times them."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from starlette.datastructures import URL
+from starlette.requests import HTTPConnection
 from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.compatibility import client_has_left
-from telemetry.instrumentation.methods import OTHER, known_methods
+from telemetry.instrumentation.excluded import url_of
+from telemetry.instrumentation.labels import OTHER, Labels, Pairs
+from telemetry.instrumentation.methods import known_methods
 from telemetry.instrumentation.recorder import RequestRecorder
 from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates, path_below
 from telemetry.quiet import quiet_logger
 
 _logger = quiet_logger(__name__)
 
-_COUNTED = "telemetry.exchange"
+COUNTED = "telemetry.exchange"
+"""The key of a scope that has what measures it, unless nothing does."""
+
 _NOTICEABLE = 0.01
 
 
 def is_counted(scope: Scope) -> bool:
     """Whether a `RequestMetrics` further out counts this request already."""
-    return _COUNTED in scope
+    return COUNTED in scope
+
+
+def set_label(request: HTTPConnection, name: str, value: str) -> None:
+    """Set a label that a request is counted by, within its endpoint, a dependency or a middleware.
+
+    Nothing happens where the application is not measured, the request is not counted, or its
+    response has been sent already.
+
+    Parameters:
+        request: The request.
+        name: A label that was declared in ``telemetry.instrument(labels=...)`` as a
+            `telemetry.RequestLabel`.
+        value: One of its values; anything else becomes ``_OTHER``.
+
+    Raises:
+        ValueError: There is no such label.
+    """
+    exchange: _Exchange | None = request.scope.get(COUNTED)
+    if exchange is not None:
+        exchange.set_label(name, value)
 
 
 def remember_routing(router: Router) -> None:
@@ -34,7 +60,7 @@ def remember_routing(router: Router) -> None:
     route = router.middleware_stack
 
     def remembering(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        exchange = scope.get(_COUNTED)
+        exchange = scope.get(COUNTED)
         if exchange is not None:
             exchange.scope = scope
         return route(scope, receive, send)
@@ -52,23 +78,39 @@ class RequestMetrics:
 
     Parameters:
         app: The application, with all its other middleware.
+        others: What takes the lifespan and WebSockets, by default the application as well.
         recorder: Where requests are counted.
         templates: Finds the route template that a request is counted under.
         excluded_paths: Templates, or paths where no route matched, that are not counted.
         excluded_urls: Tells of a URL (without its query) whether it is not counted, see
             `telemetry.instrumentation.excluded`.
+        labels: Further labels that requests are counted by.
+        in_progress_by_route: Whether requests in progress are, too, and by method and path.
+        sizes: Whether the sizes of bodies are measured.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
+        others: ASGIApp | None = None,
         recorder: RequestRecorder,
         templates: RouteTemplates,
         excluded_paths: Collection[str] = (),
         excluded_urls: Callable[[str], bool] | None = None,
+        labels: Labels | None = None,
+        in_progress_by_route: bool = False,
+        sizes: bool = False,
     ) -> None:
         self.app = app
+        self.others = others or app
+        self.labels = labels
+        self.in_progress_by_route = in_progress_by_route
+        self._exchange = _SizedExchange if sizes else _Exchange
+        if sizes:
+            recorder.measure_sizes()
+        if not in_progress_by_route:
+            recorder.show_in_progress(labels.constant if labels else ())
         self.recorder = recorder
         self.in_progress = recorder.in_progress
         self.templates = templates
@@ -79,17 +121,17 @@ class RequestMetrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it has ended."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.others(scope, receive, send)
             return
         # An instrumented application that is mounted in another one leaves counting to it.
-        if _COUNTED in scope:
+        if COUNTED in scope:
             await self.app(scope, receive, send)
             return
-        scope[_COUNTED] = None
-        if self.excluded_urls is not None and self.excluded_urls(_url(scope)):
+        scope[COUNTED] = None
+        if self.excluded_urls is not None and self.excluded_urls(url_of(scope)):
             await self.app(scope, receive, send)
             return
-        exchange = scope[_COUNTED] = _Exchange(self, scope, receive, send)
+        exchange = scope[COUNTED] = self._exchange(self, scope, receive, send)
         # The route is not known yet. What is excluded by its template only is in progress.
         path = scope["path"]
         if exchange.root_path:
@@ -107,31 +149,33 @@ class RequestMetrics:
         finally:
             # The exchange has the scope, and the server's functions, which have the scope as well:
             # together they would wait for the garbage collector.
-            scope[_COUNTED] = None
+            scope[COUNTED] = None
             exchange.scope = scope
 
-    def record(self, scope: Scope, root_path: str, status: int | None, seconds: float) -> None:
+    def record(self, exchange: "_Exchange", seconds: float) -> None:
         """Count one ended request.
 
         Parameters:
-            scope: Its ASGI scope, after routing.
-            root_path: The scope's ``root_path`` before routing.
-            status: The status of its response, None where none was started.
+            exchange: The request, after routing.
             seconds: Its duration.
         """
+        status = exchange.status
+        counted_by = self.counted_by(exchange, status)
+        if counted_by is None:
+            return
+        labels = exchange.labels() if self.labels else ()
+        self.recorder.record(*counted_by, status, seconds, labels, exchange.sizes)
+
+    def counted_by(self, exchange: "_Exchange", status: int | None) -> tuple[str, str] | None:
+        """The method and the path that a request is counted by, or None where it is not."""
+        scope, root_path = exchange.scope, exchange.root_path
         path = self.templates.of(scope, root_path, status)
         if path in self.excluded_paths:
-            return
+            return None
         if path is UNMATCHED and path_below(root_path, scope["path"]) in self.excluded_paths:
-            return
+            return None
         method = scope["method"]
-        if method not in self.known_methods:
-            method = OTHER
-        self.recorder.record(method, path, status, seconds)
-
-
-def _url(scope: Scope) -> str:
-    return str(URL(scope=scope).replace(query=""))
+        return method if method in self.known_methods else OTHER, path
 
 
 class _Exchange:
@@ -139,7 +183,9 @@ class _Exchange:
 
     # Defaults of the class, because setting each for each request takes time.
     ended = False
-    _status: int | None = None
+    status: int | None = None
+    sizes: tuple[int, int] | None = None
+    _labels: Mapping[str, str] = {}
     _started = False
     _gone = False
     _trailers = False
@@ -151,6 +197,22 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._begin = perf_counter()
+
+    def set_label(self, name: str, value: str) -> None:
+        self._labels = {**self._labels, name: (self._metrics.labels or _NONE).checked(name, value)}
+
+    def labels(self) -> Pairs:
+        return (self._metrics.labels or _NONE).of(self.scope["headers"], self._labels)
+
+    def labels_in_progress(self) -> Pairs | None:
+        metrics = self._metrics
+        if not metrics.in_progress_by_route:
+            return metrics.labels.constant if metrics.labels else ()
+        counted_by = metrics.counted_by(self, None)
+        if counted_by is None:
+            return None
+        method, path = counted_by
+        return (("method", method), ("path", path), *self.labels())
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -188,7 +250,7 @@ class _Exchange:
             # A server that does not tell may have cancelled the task because the client left.
             cancelled = error is not None and not isinstance(error, Exception)
             if left is False or (left is None and not cancelled):
-                self._status = 500
+                self.status = 500
         self._end()
 
     def _start(self, message: Message) -> None:
@@ -203,7 +265,7 @@ class _Exchange:
         if late and client_has_left(self._receive):
             self._gone = True
         else:
-            self._status = status
+            self.status = status
 
     def _end(self) -> None:
         if self.ended:
@@ -211,7 +273,37 @@ class _Exchange:
         self.ended = True
         self._metrics.in_progress.discard(self)
         try:
-            seconds = perf_counter() - self._begin
-            self._metrics.record(self.scope, self.root_path, self._status, seconds)
+            self._metrics.record(self, perf_counter() - self._begin)
         except Exception:
             _logger.exception("A request could not be counted")
+
+
+class _SizedExchange(_Exchange):
+    """One whose bodies' sizes are measured, by what is read and sent of them.
+
+    Content-Length is what the other side promises.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._read = self._sent = 0
+
+    @property
+    def sizes(self) -> tuple[int, int]:  # type: ignore[override]
+        return self._read, self._sent
+
+    async def receive(self) -> Message:
+        message = await super().receive()
+        self._read += len(message.get("body") or b"")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.pathsend":
+            with suppress(OSError):
+                self._sent += Path(message["path"]).stat().st_size
+        elif self.scope["method"] != "HEAD":
+            self._sent += len(message.get("body") or b"")
+        await super().send(message)
+
+
+_NONE = Labels({})

@@ -7,10 +7,11 @@ from re import Pattern
 from time import monotonic
 from typing import Any
 
-from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute
 from starlette.types import Scope
+
+from telemetry.versions import routes_in_full
 
 UNMATCHED = "unmatched"
 """The path of every request that no route matched. No template equals it: they begin with "/"."""
@@ -68,10 +69,12 @@ class RouteTemplates:
     Parameters:
         router: Has the application's ``routes``. They are read when the first request ends,
             and again when there are others.
+        websockets: Whether the templates are those of WebSockets instead of requests.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, websockets: bool = False) -> None:
         self._router = router
+        self._websockets = websockets
         self._size = -1
         self._read_at = float("-inf")
         self._templates: list[_Template] = []
@@ -123,7 +126,7 @@ class RouteTemplates:
 
     def _read(self) -> None:
         routes = self._router.routes
-        templates = list(_walk(routes, "", _ANYTHING, (), ()))
+        templates = list(_walk(routes, "", _ANYTHING, (), (), self._websockets))
         by_handler: dict[int, list[_Template]] = {}
         for template in templates:
             for handler in template.handled_by:
@@ -165,19 +168,20 @@ def _walk(
     host: Pattern[str],
     mounts: tuple[Pattern[str], ...],
     above: tuple[object, ...],
+    websockets: bool,
 ) -> Iterator[_Template]:
-    for context in iter_route_contexts(routes):
-        route = context.original_route
+    for route, full in routes_in_full(routes):
+        path = prefix + (getattr(full, "path", None) or "")
         if isinstance(route, Host):
-            yield from _walk_below(context.app, prefix, context.host_regex, mounts, above)
+            yield from _walk_below(full.app, prefix, full.host_regex, mounts, above, websockets)
         elif isinstance(route, Mount):
-            below = (*mounts, context.path_regex)
-            yield from _walk_below(context.app, prefix + (context.path or ""), host, below, above)
-        elif not isinstance(route, WebSocketRoute) and hasattr(context, "path_regex"):
-            path = prefix + (context.path or "")
-            methods = None if context.methods is None else frozenset(context.methods)
-            handled_by = (route, context.endpoint)
-            yield _Template(path, path, host, mounts, context.path_regex, methods, handled_by)
+            below = (*mounts, full.path_regex)
+            yield from _walk_below(full.app, path, host, below, above, websockets)
+        elif isinstance(route, WebSocketRoute) == websockets and hasattr(full, "path_regex"):
+            methods = getattr(full, "methods", None)
+            known = None if methods is None else frozenset(methods)
+            handled_by = (route, getattr(full, "endpoint", None))
+            yield _Template(path, path, host, mounts, full.path_regex, known, handled_by)
 
 
 def _walk_below(
@@ -186,11 +190,12 @@ def _walk_below(
     host: Pattern[str],
     mounts: tuple[Pattern[str], ...],
     above: tuple[object, ...],
+    websockets: bool,
 ) -> Iterator[_Template]:
     app, routes = _routes_of(mounted)
     if any(app is each for each in above):
         return
-    yield from _walk(routes, prefix, host, mounts, (*above, app))
+    yield from _walk(routes, prefix, host, mounts, (*above, app), websockets)
     path = prefix if mounts else ""
     if routes:
         yield _Template(path, UNMATCHED, host, mounts, _ANYTHING, None, (), last=True)

@@ -1,8 +1,10 @@
 """From what the SDK collects to snapshots: the only place where values are made safe."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import frexp
 from operator import index
 from typing import Any
 
@@ -17,7 +19,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, Real
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, Real, newest
 from telemetry.sdk.snapshot import (
     COUNTER,
     EXPONENTIAL,
@@ -45,11 +47,15 @@ class Collection:
     series that are born while it collects, as those of observable instruments are, the time of
     that collection, before which they have counted already. They began after the collection
     before, which did not have them yet.
+
+    It also keeps the newest exemplar of each bucket, which the SDK forgets once it was collected:
+    a worker collects twice a second, and a scrape comes every few seconds.
     """
 
     def __init__(self) -> None:
         self.started = self._previous = _now()
         self._starts: dict[tuple[Identity, str], int] = {}
+        self._exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
         self._overflowed: set[Identity] = set()
 
     def snapshot(self, data: MetricsData, began: int) -> Snapshot:
@@ -63,6 +69,7 @@ class Collection:
             began: When the collection began, in milliseconds since the epoch.
         """
         snapshot = Snapshot(self.started)
+        exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
         for scope, metric in _metrics(data):
             stream = _stream(scope, metric)
             # Several versions of one meter, say, have one metric.
@@ -82,9 +89,13 @@ class Collection:
                     _logger.warning(f"A value of the metric {named} is left out: %s", error)
                     continue
                 before = own.points.get(key)
-                own.points[key] = value if before is None else combined(own.kind, before, value)
+                value = value if before is None else combined(own.kind, before, value)
+                own.points[key] = value
+                if value.exemplars:
+                    exemplars[own.identity, key] = value.exemplars
             self._tell_of_overflow(own)
         self._previous = began
+        self._exemplars = exemplars
         return snapshot
 
     def _tell_of_overflow(self, stream: Stream) -> None:
@@ -99,7 +110,10 @@ class Collection:
             )
 
     def _point(self, own: Stream, key: str, point: Any, began: int) -> Point:
-        exemplars = [_exemplar(each) for each in point.exemplars if each.trace_id is not None]
+        exemplars = self._exemplars.get((own.identity, key), [])
+        if point.exemplars:
+            new = [_exemplar(own, each) for each in point.exemplars]
+            exemplars = newest([*exemplars, *new])
         start = 0
         if own.kind != GAUGE:
             start = point.start_time_unix_nano // 1_000_000
@@ -118,12 +132,21 @@ class Collection:
         )
 
 
-def _exemplar(exemplar: Any) -> Exemplar:
-    return (
-        _real(exemplar.value),
+def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
+    value = _real(exemplar.value)
+    bucket = 0
+    if stream.kind == HISTOGRAM:
+        bucket = bisect_left(stream.bounds, value)
+    elif stream.kind == EXPONENTIAL:
+        # One for each power of two, however fine the buckets are at present.
+        bucket = 2 * frexp(value)[1] + (value < 0)
+    in_span = exemplar.trace_id is not None
+    return Exemplar(
+        bucket,
+        value,
         exemplar.time_unix_nano // 1_000_000,
-        f"{exemplar.trace_id:032x}",
-        f"{exemplar.span_id or 0:016x}",
+        f"{exemplar.trace_id:032x}" if in_span else "",
+        f"{exemplar.span_id or 0:016x}" if in_span else "",
         dict(exemplar.filtered_attributes or {}),
     )
 

@@ -1,13 +1,39 @@
 """The points of which a snapshot consists, and how they add up."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Real = int | float
-Exemplar = tuple[Real, int, str, str, Mapping[str, Any]]
-"""Value, time in milliseconds since the epoch, trace id and span id, both hexadecimal, and the
-attributes that a view has left out."""
+
+
+class Exemplar(NamedTuple):
+    """One of the values that a point has counted, and the span that it was recorded in.
+
+    https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exemplars
+
+    `bucket` tells which of a point's exemplars take each other's place: the index of the bucket
+    that the value is in, and 0 where there are no buckets. `time` is in milliseconds since the
+    epoch. `trace` and `span` are hexadecimal ids, empty where there was no span. `attributes`
+    are those that a view has left out.
+    """
+
+    bucket: int
+    value: Real
+    time: int
+    trace: str
+    span: str
+    attributes: Mapping[str, Any]
+
+
+def newest(exemplars: Iterable[Exemplar]) -> Sequence[Exemplar]:
+    """The newest exemplar of each bucket, in the order of the buckets."""
+    kept: dict[int, Exemplar] = {}
+    for each in exemplars:
+        before = kept.get(each.bucket)
+        if before is None or before.time <= each.time:
+            kept[each.bucket] = each
+    return [kept[bucket] for bucket in sorted(kept)]
 
 
 class Number(NamedTuple):
@@ -23,7 +49,7 @@ class Number(NamedTuple):
     def plus(self, other: "Number") -> "Number":
         """The sum of two."""
         start = min(self.start, other.start)
-        return Number(self.value + other.value, start, [*self.exemplars, *other.exemplars])
+        return Number(self.value + other.value, start, _newest_of(self, other))
 
 
 class Buckets(NamedTuple):
@@ -49,7 +75,7 @@ class Buckets(NamedTuple):
             min(self.min, other.min),
             max(self.max, other.max),
             min(self.start, other.start),
-            [*self.exemplars, *other.exemplars],
+            _newest_of(self, other),
         )
 
 
@@ -85,8 +111,14 @@ class Exponential(NamedTuple):
             min(self.min, other.min),
             max(self.max, other.max),
             min(self.start, other.start),
-            [*self.exemplars, *other.exemplars],
+            _newest_of(self, other),
         )
+
+
+def _newest_of(one: "Point", other: "Point") -> Sequence[Exemplar]:
+    if not one.exemplars or not other.exemplars:
+        return one.exemplars or other.exemplars
+    return newest([*one.exemplars, *other.exemplars])
 
 
 def _sum(

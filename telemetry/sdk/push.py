@@ -172,8 +172,14 @@ def _data(stream: Stream, now: int) -> Any:
 def _point(stream: Stream, key: str, point: Point, now: int) -> Any:
     attributes, start = attributes_of(key), point.start * 1_000_000
     exemplars = [
-        SdkExemplar(dict(filtered), value, time * 1_000_000, int(span, 16), int(trace, 16))
-        for value, time, trace, span, filtered in point.exemplars
+        SdkExemplar(
+            dict(each.attributes),
+            each.value,
+            each.time * 1_000_000,
+            int(each.span, 16) if each.span else None,
+            int(each.trace, 16) if each.trace else None,
+        )
+        for each in point.exemplars
     ]
     match point:
         case Number(value=value):

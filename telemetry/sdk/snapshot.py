@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.points import Buckets, Exponential, Number, Point
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
 
 _logger = quiet_logger(__name__)
 
@@ -167,6 +167,8 @@ def _stream_from_json(parts: Sequence[Any]) -> Stream:
     stream = Stream(scope, version, schema_url, name, unit, description, kind, bounds, int(ordinal))
     for key, values in points.items():
         point = _POINTS[kind](*values)
+        if point.exemplars:
+            point = point._replace(exemplars=_exemplars_from_json(point, len(bounds)))
         whole = not isinstance(point, Buckets) or len(point.counts) == len(bounds) + 1
         if not whole or any(type(number) not in (int, float) for number in _numbers(point[:-1])):
             raise ValueError(f"the points of {name} are not those of a {kind}")
@@ -174,6 +176,21 @@ def _stream_from_json(parts: Sequence[Any]) -> Stream:
             raise ValueError(f"the attributes of {name} are not attributes")
         stream.points[key] = point
     return stream
+
+
+def _exemplars_from_json(point: Point, last: int) -> Sequence[Exemplar]:
+    exemplars = [Exemplar(*each) for each in point.exemplars]
+    for each in exemplars:
+        if any(type(number) not in (int, float) for number in (each.value, each.time)):
+            raise ValueError("an exemplar has no value or no time")
+        if type(each.bucket) is not int or (
+            not isinstance(point, Exponential) and not 0 <= each.bucket <= last
+        ):
+            raise ValueError("an exemplar is in no bucket")
+        if not isinstance(each.attributes, dict):
+            raise ValueError("the attributes of an exemplar are not attributes")
+        bytes.fromhex(each.trace + each.span)
+    return exemplars
 
 
 def _numbers(values: Sequence[Any]) -> Iterator[Any]:

@@ -14,8 +14,14 @@ import yaml
 
 from tests.support.processes import ROOT, program
 
-HOST, PUSH, SCALE = (f"docker-compose.{name}.yaml" for name in ("host", "push", "scale"))
-COMBINATIONS = ((), (HOST,), (PUSH,), (SCALE,), (HOST, PUSH), (PUSH, HOST), (SCALE, PUSH))
+HOST, PUSH, SCALE, TRACES = (
+    f"docker-compose.{name}.yaml" for name in ("host", "push", "scale", "traces")
+)
+COMBINATIONS = (
+    *((), (HOST,), (PUSH,), (SCALE,), (TRACES,)),
+    *((HOST, PUSH), (PUSH, HOST), (SCALE, PUSH), (PUSH, TRACES), (TRACES, PUSH)),
+    *((SCALE, TRACES), (SCALE, PUSH, TRACES)),
+)
 """All but replicas of an app that runs on the host, and a scrape after a push."""
 BALANCER = ROOT / "deploy/compose/haproxy.cfg"
 
@@ -64,13 +70,15 @@ def test_compose_accepts_each_combination(overrides: tuple[str, ...]) -> None:
 
 
 def test_every_file_is_among_the_combinations() -> None:
-    assert {path.name for path in ROOT.glob("docker-compose.*.yaml")} == {HOST, PUSH, SCALE}
+    assert {path.name for path in ROOT.glob("docker-compose.*.yaml")} == {HOST, PUSH, SCALE, TRACES}
 
 
 def test_the_ports_are_the_tutorials_and_none_is_seen_from_outside() -> None:
     assert ports("app") == [("127.0.0.1", "8000", 8000)]
     assert ports("prometheus") == [("127.0.0.1", "9090", 9090)]
     assert ports("grafana") == [("127.0.0.1", "3000", 3000)]
+    assert ports("tempo", TRACES) == [("127.0.0.1", "4318", 4318)]
+    assert ports("loki", TRACES) == [("127.0.0.1", "3100", 3100)]
 
 
 def test_the_app_is_published_on_any_port_and_says_so() -> None:
@@ -80,10 +88,11 @@ def test_the_app_is_published_on_any_port_and_says_so() -> None:
 
 
 def test_images_are_pinned() -> None:
-    images = {name: service["image"] for name, service in services(SCALE).items()}
+    images = {name: service["image"] for name, service in services(SCALE, TRACES).items()}
     assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", images["prometheus"])
-    assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+", images["grafana"])
     assert re.fullmatch(r"haproxy:\d+\.\d+\.\d+", images["balancer"])
+    for name in ("grafana", "tempo", "loki"):
+        assert re.fullmatch(rf"grafana/{name}:\d+\.\d+\.\d+", images[name])
 
 
 def test_the_apps_image_is_built_anew_after_each_change() -> None:
@@ -97,22 +106,30 @@ def test_prometheus_starts_before_the_app_and_stops_after_it() -> None:
         "grafana": {"prometheus": "service_healthy"},
     }
     assert needs(PUSH) == {**needs(), "app": {"prometheus": "service_healthy"}}
+    # Both stores, too, outlive the app.
+    assert needs(TRACES)["app"].keys() == {"prometheus", "tempo", "loki"}
     assert all("healthcheck" in services()[name] for name in ("prometheus", "grafana"))
 
 
 def test_all_come_back_after_a_restart_with_what_they_had_stored() -> None:
-    assert {service["restart"] for service in services().values()} == {"unless-stopped"}
+    assert {service["restart"] for service in services(TRACES).values()} == {"unless-stopped"}
     stores = {
         name: [
             volume["target"] for volume in service.get("volumes", []) if volume["type"] == "volume"
         ]
-        for name, service in services().items()
+        for name, service in services(TRACES).items()
     }
-    assert stores == {"app": [], "prometheus": ["/prometheus"], "grafana": ["/var/lib/grafana"]}
+    assert stores == {
+        "app": [],
+        "prometheus": ["/prometheus"],
+        "grafana": ["/var/lib/grafana"],
+        "tempo": ["/var/tempo"],
+        "loki": ["/loki"],
+    }
 
 
 def test_no_log_grows_without_bounds() -> None:
-    for name, service in services(SCALE).items():
+    for name, service in services(SCALE, TRACES).items():
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
 
 

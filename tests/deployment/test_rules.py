@@ -42,7 +42,7 @@ def test_each_is_tested_and_each_alert_both_ways() -> None:
 
 def test_each_alert_says_what_it_is_about_and_what_to_do() -> None:
     alerts = rules("alert")
-    assert len(alerts) == 9
+    assert len(alerts) == 12
     for name, rule in alerts.items():
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert len(rule["annotations"]["summary"]) < 100, name

@@ -31,7 +31,34 @@ def pushed(count: str, gauge: str, **labels: str) -> list[dict[str, str]]:
         samples(f"{duration}_sum", count, **request),
         samples(f"{duration}_count", count, **request),
         samples("app_requests_in_progress", gauge, **labels),
+        *saturation(count, gauge, process_pid="1", **labels),
         samples("app_memory_usage_bytes", gauge, type="rss", process_pid="1", **labels),
+    ]
+
+
+def saturation(count: str, gauge: str, **labels: str) -> list[dict[str, str]]:
+    """What it pushes of itself; it has a pool of connections and a WebSocket."""
+    pool = {"db_client_connection_pool_name": "main", **labels}
+    return [
+        *(
+            samples(f"{name}_seconds_bucket", count, le=le)
+            for name in ("app_event_loop_delay", "app_gc_pause")
+            for le in ("0.25", "+Inf")
+        ),
+        samples("process_cpu_time_seconds_total", count, cpu_mode="user"),
+        *(
+            samples(name, gauge, **labels)
+            for name in (
+                "app_thread_pool_in_use",
+                "app_thread_pool_waiting",
+                "process_unix_file_descriptor_count",
+                "app_file_descriptor_limit",
+            )
+        ),
+        samples("app_websockets_open", gauge, path="/a", **labels),
+        samples("db_client_connection_count", gauge, db_client_connection_state="used", **pool),
+        samples("db_client_connection_max", gauge, **pool),
+        samples("db_client_connection_pending_requests", gauge, **pool),
     ]
 
 

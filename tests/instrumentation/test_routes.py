@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -16,7 +15,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates
+from telemetry.versions import routes_in_full
 from tests.support.applications import Measured
+from tests.support.versions import needs
 
 
 async def answer() -> str:
@@ -117,6 +118,7 @@ def test_mounts_of_starlette_of_routers_and_behind_middleware() -> None:
     }
 
 
+@needs("fastapi", "0.137.2")
 def test_a_mount_in_an_included_router() -> None:
     app, sub, router = FastAPI(), FastAPI(), APIRouter()
     sub.get("/items/{i}")(answer)
@@ -180,6 +182,7 @@ def test_static_files_count_under_their_mount(tmp_path: Path) -> None:
     assert paths_of(app, *requests) == {"/static/{path}", "/sub/{tenant}/files/{path}"}
 
 
+@needs("fastapi", "0.138.0")
 @pytest.mark.parametrize(("at", "template"), [("/", "/{path}"), ("/ui", "/ui/{path}")])
 def test_a_frontend_counts_under_its_path(tmp_path: Path, at: str, template: str) -> None:
     (tmp_path / "index.html").write_text("here")
@@ -343,6 +346,7 @@ def test_routes_that_are_replaced_as_a_whole() -> None:
     assert measured.paths() == {"/i/{x}"}
 
 
+@needs("fastapi", "0.137.2")
 def test_a_nested_route_that_is_added_later_and_answered_before_routing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -378,9 +382,9 @@ def test_routes_are_walked_once_and_not_for_each_request(monkeypatch: pytest.Mon
     def counted(routes: Any) -> Any:
         nonlocal walks
         walks += 1
-        return iter_route_contexts(routes)
+        return routes_in_full(routes)
 
-    monkeypatch.setattr("telemetry.instrumentation.routes.iter_route_contexts", counted)
+    monkeypatch.setattr("telemetry.instrumentation.routes.routes_in_full", counted)
     app = FastAPI()
     app.get("/items/{i}")(answer)
     measured = Measured(app)

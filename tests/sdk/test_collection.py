@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from opentelemetry.metrics import Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, MetricsData
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.trace import TracerProvider
 
 from telemetry.sdk import collection as module
 from telemetry.sdk.collection import Collection
@@ -65,3 +67,46 @@ def test_a_series_began_after_the_collection_that_did_not_have_it() -> None:
     last = starts()
     assert last['{"of":"a"}'] == collection.started
     assert before <= last['{"of":"b"}'] < before + 10
+
+
+def test_of_each_bucket_the_newest_exemplar_is_kept_until_there_is_a_newer_one() -> None:
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("x")
+    histogram = meter.create_histogram("h", explicit_bucket_boundaries_advisory=[1, 5])
+    counter = meter.create_counter("c")
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("x")
+    collection = Collection()
+
+    def exemplars(name: str) -> list[tuple[int, float]]:
+        data = reader.get_metrics_data() or pytest.fail("nothing was collected")
+        (point,) = collection.snapshot(data, 0).streams["x", name, 0].points.values()
+        return [(each.bucket, each.value) for each in point.exemplars]
+
+    with tracer.start_as_current_span("one"):
+        for value in (1, 5, 5.5, 4):
+            histogram.record(value)
+        counter.add(2)
+    assert exemplars("h") == [(0, 1), (1, 4), (2, 5.5)]
+    # Neither another collection nor a value outside of any span takes them away.
+    histogram.record(3)
+    assert exemplars("h") == [(0, 1), (1, 4), (2, 5.5)]
+    for _ in range(100):
+        with tracer.start_as_current_span("another"):
+            histogram.record(2)
+    assert exemplars("h") == [(0, 1), (1, 2), (2, 5.5)]
+    assert exemplars("c") == [(0, 2)]
+
+
+def test_of_an_exponential_histogram_they_are_as_many_as_powers_of_two() -> None:
+    aggregation = ExponentialBucketHistogramAggregation()
+    reader = InMemoryMetricReader(preferred_aggregation={Histogram: aggregation})
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("x")
+    histogram = meter.create_histogram("h")
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("x")
+    collection = Collection()
+    for value in range(1, 64):
+        with tracer.start_as_current_span("one"):
+            histogram.record(value)
+        data = reader.get_metrics_data() or pytest.fail("nothing was collected")
+        (point,) = collection.snapshot(data, 0).streams["x", "h", 0].points.values()
+    assert [each.value for each in point.exemplars] == [1, 3, 7, 15, 31, 63]

@@ -8,7 +8,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from telemetry.sdk.collection import Collection
-from telemetry.sdk.points import Exponential
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, newest
 
 
 def exponential(values: list[float]) -> Exponential:
@@ -49,3 +49,25 @@ def test_exponential_histograms_add_up_at_the_coarser_scale(
     assert (parts.total, parts.zeros) == (whole.total, whole.zeros)
     assert (parts.min, parts.max) == (whole.min, whole.max)
     assert parts.sum == pytest.approx(whole.sum)
+
+
+def exemplar(bucket: int, time: int, trace: str) -> Exemplar:
+    return Exemplar(bucket, 1.0, time, trace, trace, {})
+
+
+def test_of_two_points_each_bucket_has_the_newer_exemplar() -> None:
+    old, new, other = exemplar(0, 1, "aa"), exemplar(0, 2, "bb"), exemplar(2, 1, "cc")
+    one = Buckets([1, 0, 1], 2, 2, 1, 1, 0, [old, other])
+    two = Buckets([1, 0, 0], 1, 1, 1, 1, 0, [new])
+    assert one.plus(two).exemplars == two.plus(one).exemplars == [new, other]
+    assert Number(1, 0, [old]).plus(Number(1, 0, [new])).exemplars == [new]
+    assert Number(1, 0, [old]).plus(Number(1, 0)).exemplars == [old]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.just("aa"))))
+def test_there_are_never_more_exemplars_than_buckets(given: list[tuple[int, int, str]]) -> None:
+    exemplars = [exemplar(*each) for each in given]
+    kept = newest(exemplars)
+    assert [each.bucket for each in kept] == sorted({each.bucket for each in exemplars})
+    for each in kept:
+        assert each.time == max(one.time for one in exemplars if one.bucket == each.bucket)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 
 from telemetry.sdk import snapshot as module
 from telemetry.sdk.collection import Collection
-from telemetry.sdk.points import Number
+from telemetry.sdk.points import Exemplar, Number
 from telemetry.sdk.snapshot import GAUGE, Snapshot
 
 # Halves add up exactly in any order, as not all decimal fractions do.
@@ -23,8 +23,9 @@ ATTRIBUTES = st.dictionaries(
     st.one_of(
         st.text(max_size=3),
         st.booleans(),
-        st.integers(0, 2),
-        st.lists(st.text(max_size=2), max_size=2),
+        # Before 1.45 the SDK takes no lists, and 1 for the same as True.
+        st.integers(2, 4),
+        st.lists(st.text(max_size=2), max_size=2).map(tuple),
     ),
     max_size=2,
 )
@@ -232,3 +233,29 @@ def test_half_a_snapshot_is_told(measurements: list[Measurement], data: st.DataO
     cut = data.draw(st.integers(0, len(text) - 1))
     with pytest.raises(json.JSONDecodeError):
         Snapshot.from_json(text[:cut])
+
+
+def test_exemplars_are_written_and_read_again() -> None:
+    snapshot = with_exemplar(Exemplar(1, 7.5, 3, "ab" * 16, "cd" * 8, {"who": "me"}))
+    read = Snapshot.from_json(snapshot.to_json())
+    assert read == snapshot
+    (stream,) = read.streams.values()
+    (exemplar,) = stream.points["{}"].exemplars
+    assert exemplar.trace == "ab" * 16
+
+
+@pytest.mark.parametrize(
+    "damaged", [{"bucket": 2}, {"bucket": -1}, {"value": "7"}, {"trace": "?"}, {"attributes": 1}]
+)
+def test_a_stream_with_a_damaged_exemplar_is_left_out(damaged: dict[str, Any]) -> None:
+    exemplar = Exemplar(1, 7.5, 3, "ab", "cd", {})._replace(**damaged)
+    assert Snapshot.from_json(with_exemplar(exemplar).to_json()).streams == {}
+
+
+def with_exemplar(exemplar: Exemplar) -> Snapshot:
+    snapshot = instruments(histogram(1.0))
+    (stream,) = snapshot.streams.values()
+    stream.points = {
+        key: point._replace(exemplars=[exemplar]) for key, point in stream.points.items()
+    }
+    return snapshot

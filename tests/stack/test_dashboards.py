@@ -8,14 +8,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.support.dashboard import ALL, SERVICE, offered, queries
 from tests.support.processes import ROOT, get, query, script, service, wait_for
 from tests.support.prometheus import prometheus
 
 APP = """
-from fastapi import Response
+import gc
+from pathlib import Path
+from fastapi import Response, WebSocket
+from sqlalchemy import create_engine
+import telemetry
 from app.main import app
+
+engine = create_engine(f"sqlite:///{Path(__file__).parent / 'x.db'}")
+telemetry.observe_pool(engine, name="main")
+
+@app.websocket("/socket")
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+@app.on_event("startup")
+async def collect() -> None:
+    kept = [[number] for number in range(300_000)]
+    gc.collect()
 
 @app.get("/fails")
 async def fails() -> None:
@@ -80,6 +98,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
                 for _ in range(count):
                     app.status(path)
 
+        with connect(f"ws://127.0.0.1:{app.port}/socket"):
+            pass
         send(dict.fromkeys(TRAFFIC, 1))
         seen = "sum(app_requests_total)"
         wait_for(lambda: query(url, seen) == {(): len(TRAFFIC)}, "the first are seen")

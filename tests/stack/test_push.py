@@ -7,6 +7,7 @@ Both are the version that Compose pins, so that what differs is the way there an
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from math import isnan
 from typing import NamedTuple
 
 import pytest
@@ -37,7 +38,7 @@ SERVERS = {
     ),
 }
 QUERIES = {**queries(TUTORIAL), **queries(SERVICE, "1m", "5m")}
-SCRAPES_ONLY = ("up{", "scrape_", "process_cpu_seconds")
+SCRAPES_ONLY = ("up{", "scrape_")
 
 
 DIRECT, OTLP, SCRAPE = "pushed", "otlp", "scrape"
@@ -125,6 +126,9 @@ def same(both: Both, expression: str) -> None:
     # greatest of each worker may have been seen by one of them only.
     moment = 4.0 if "in_progress" in expression else 0.5
     for labels, value in expected.items():
+        # The longest of few or no events: one of the ways may have no two samples around it.
+        if "quantile(1," in expression and (isnan(value) or isnan(found[labels])):
+            continue
         assert found[labels] == pytest.approx(value, rel=0.1, abs=moment, nan_ok=True), labels
 
 

@@ -10,7 +10,8 @@ from tests.support.processes import ROOT, get
 FOLDER = ROOT / "grafana/provisioning/dashboards"
 TUTORIAL = "fastapi_dashboard.json"
 SERVICE = "service_dashboard.json"
-TWINS = {TUTORIAL: "fastapi_dashboard.en.json", SERVICE: "service_dashboard.en.json"}
+HTTP = "service_dashboard_http.json"
+TWINS = {name: name.replace(".json", ".en.json") for name in (TUTORIAL, SERVICE, HTTP)}
 """The dashboards in Korean, and in English."""
 ALL = (*TWINS, *TWINS.values())
 

@@ -2,15 +2,19 @@
 
 import json
 import subprocess
+import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.support.processes import ROOT, free_port, get, program, running
+
+Exemplars = dict[tuple[tuple[str, str], ...], list[dict[str, Any]]]
 
 INTERVAL = 0.5
 """Seconds between two scrapes, and between two evaluations of the rules."""
@@ -50,6 +54,7 @@ def prometheus(
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        *flags("docker-compose.yaml"),
         *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
     ]
     url = f"http://127.0.0.1:{port}"
@@ -107,6 +112,17 @@ def raw(url: str, selector: str) -> dict[tuple[tuple[str, str], ...], list[tuple
             (time, float(value)) for time, value in each["values"]
         ]
         for each in answer["data"]["result"]
+    }
+
+
+def exemplars(url: str, selector: str) -> Exemplars:
+    """The exemplars of each series in the last hour, by its labels."""
+    now = time.time()
+    parameters = urllib.parse.urlencode({"query": selector, "start": now - 3600, "end": now + 60})
+    answer = json.loads(get(f"{url}/api/v1/query_exemplars?{parameters}"))
+    assert answer["status"] == "success", answer
+    return {
+        tuple(sorted(each["seriesLabels"].items())): each["exemplars"] for each in answer["data"]
     }
 
 

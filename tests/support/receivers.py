@@ -1,17 +1,24 @@
-"""Where exporters push to: a real store, an OTLP/gRPC receiver, and one that never answers."""
+"""Where exporters push to: a real store, OTLP receivers, and one that never answers."""
 
+import gzip
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
 import yaml
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as messages
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as services
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.processes import ROOT, free_port, program, running
 
@@ -86,6 +93,60 @@ def grpc_receiver() -> Iterator[tuple[str, GrpcReceiver]]:
         yield f"http://127.0.0.1:{port}", receiver
     finally:
         server.stop(0).wait()
+
+
+class HttpReceiver:
+    """Keeps the spans and the log records that it receives, each with its service's name."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, Span]] = []
+        self.logs: list[tuple[str, LogRecord]] = []
+
+    def receive(self, path: str, body: bytes) -> None:
+        if path == "/v1/traces":
+            for spans in ExportTraceServiceRequest.FromString(body).resource_spans:
+                name = _service(spans.resource.attributes)
+                self.spans += [(name, span) for scope in spans.scope_spans for span in scope.spans]
+        elif path == "/v1/logs":
+            for logs in ExportLogsServiceRequest.FromString(body).resource_logs:
+                name = _service(logs.resource.attributes)
+                self.logs += [(name, log) for scope in logs.scope_logs for log in scope.log_records]
+
+
+def _service(attributes: Iterable[KeyValue]) -> str:
+    return next((each.value.string_value for each in attributes if each.key == "service.name"), "")
+
+
+@contextmanager
+def http_receiver() -> Iterator[tuple[str, HttpReceiver]]:
+    """An OTLP/HTTP receiver's address, and what it has received."""
+    receiver = HttpReceiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            receiver.receive(self.path, body)
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", receiver
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

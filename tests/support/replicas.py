@@ -207,9 +207,14 @@ class Fleet:
         up = 'sum by (instance) (up{job="fastapi"})'
         expected = {(replica.instance,): 1.0 for replica in self.replicas}
         for store in (self.counting, self.plain):
-            scraped = lambda url=store.url: query(url, up) == expected  # noqa: E731
+
+            def scraped(url: str = store.url) -> bool:
+                return query(url, up) == expected
+
+            def pushed(store: Store = store) -> bool:
+                return store.number(pushing) == count
+
             wait_for(scraped, f"{store.url} scrapes all")
-            pushed = lambda store=store: store.number(pushing) == count  # noqa: E731
             wait_for(pushed, f"all push to {store.url}")
 
     def _run(self, command: list[str], log: str) -> None:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from telemetry.sdk.exposition.negotiation import format_for
 from telemetry.sdk.exposition.page import Page, Writing, reason
+from telemetry.sdk.exposition.protection import CHALLENGE, DENIED, guard
 
 _MIN_INTERVAL = 0.002
 _POLL_INTERVAL = 0.01
@@ -18,6 +19,7 @@ _POLL_INTERVAL = 0.01
 class MetricsEndpoint:
     """Answers a scrape with the page in the format that its headers ask for, or with 503.
 
+    It answers 401 where `telemetry.sdk.exposition.protection` does not let it through.
     Scrapes are answered 2 ms apart: two hundred that come at once, and again as soon as they
     are answered, leave the event loop to the application. One alone does not wait.
 
@@ -28,10 +30,17 @@ class MetricsEndpoint:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._next = 0.0
+        self._allowed = guard()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scrape."""
-        headers = Headers(scope=scope)
+        answer = await self.answer(Headers(scope=scope))
+        await answer(scope, receive, send)
+
+    async def answer(self, headers: Headers) -> Response:
+        """The answer to a scrape with these headers."""
+        if not self._allowed(headers.get("authorization", "")):
+            return PlainTextResponse(DENIED, status_code=401, headers=CHALLENGE)
         form = format_for(
             ",".join(headers.getlist("accept")), ",".join(headers.getlist("accept-encoding"))
         )
@@ -44,7 +53,7 @@ class MetricsEndpoint:
             else PlainTextResponse(reason(writing), status_code=503)
         )
         await self._turn()
-        await answer(scope, receive, send)
+        return answer
 
     async def _turn(self) -> None:
         now = time.monotonic()

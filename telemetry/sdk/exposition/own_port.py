@@ -1,5 +1,6 @@
 """The metrics on a port of their own, away from the application's."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from threading import Thread
 
 from telemetry.sdk.exposition.negotiation import format_for
 from telemetry.sdk.exposition.page import Page, reason
+from telemetry.sdk.exposition.protection import CHALLENGE, DENIED, guard
 
 
 class MetricsServer(ThreadingHTTPServer):
@@ -27,6 +29,7 @@ class MetricsServer(ThreadingHTTPServer):
 
     def __init__(self, page: Page, host: str, port: int) -> None:
         self.page = page
+        self.allowed = guard()
         if ":" in host:
             self.address_family = AF_INET6
         super().__init__((host, port), _Handler)
@@ -55,6 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.split("?")[0] != "/metrics":
             self.send_error(HTTPStatus.NOT_FOUND, "Only /metrics is served here")
             return
+        if not self.server.allowed(self.headers.get("Authorization", "")):
+            self._send(HTTPStatus.UNAUTHORIZED, CHALLENGE, DENIED.encode())
+            return
         form = format_for(
             ",".join(self.headers.get_all("Accept") or ()),
             ",".join(self.headers.get_all("Accept-Encoding") or ()),
@@ -67,6 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(content, bytes):
             status, headers = HTTPStatus.SERVICE_UNAVAILABLE, {"content-type": "text/plain"}
             content = reason(writing).encode()
+        self._send(status, headers, content)
+
+    def _send(self, status: HTTPStatus, headers: Mapping[str, str], content: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -127,7 +127,7 @@ def reason(writing: Writing) -> str:
     if isinstance(error, BaseException):
         cause = " ".join(f"{type(error).__name__}: {error}".split())
     else:
-        cause = f"it took longer than {TIMEOUT:g} s, a callback or an exporter hangs"
+        cause = f"it took longer than {TIMEOUT:g} s, a callback, a collector or an exporter hangs"
     line = f"The metrics could not be collected: {cause}"
     _logger.error("%s. The scrape was answered with status 503.", line)
     return f"{line}\n"

@@ -1,17 +1,17 @@
-"""OpenTelemetry's Prometheus reader, which has its page written from the whole service."""
+"""A metric reader that has its page written from the whole service."""
 
 import os
 from threading import Timer
 from typing import Any
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics.export import MetricsData
-from prometheus_client import CollectorRegistry, Metric
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from prometheus_client import Metric
 
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.exposition.own_port import MetricsServer
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.process import process_metrics
+from telemetry.sdk.exposition.registry import registry_metrics
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
 
@@ -21,11 +21,10 @@ _CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
 _DELAY = 1.0
 
 
-class EndpointReader(PrometheusMetricReader):
+class EndpointReader(MetricReader):
     """Shows a meter provider's metrics on the application's ``/metrics``.
 
-    It is OpenTelemetry's own reader with another way from what was collected to the text. In
-    declarative configuration it is the pull exporter ``fastapi_prometheus``.
+    In declarative configuration it is the pull exporter ``fastapi_prometheus``.
 
     Parameters:
         host: The address for a port of its own.
@@ -35,13 +34,15 @@ class EndpointReader(PrometheusMetricReader):
     Attributes:
         page: What a scrape gets.
         service: What the page shows.
+        shows_registry: Whether prometheus_client's global registry is shown as well.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
-        super().__init__(scope_info_enabled=False, registry=CollectorRegistry())
+        super().__init__()
         self.host = host or "localhost"
         self.port = port
         self.service = Service(self)
+        self.shows_registry = True
         self.page = Page(self._write, lambda: list(process_metrics()))
         self._server: MetricsServer | None = None
         # prometheus_client's own variable: without these lines the page has fewer series.
@@ -69,6 +70,9 @@ class EndpointReader(PrometheusMetricReader):
         """Do nothing, as nothing waits to be sent."""
         return True
 
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Do nothing: what was measured last stays to be seen."""
+
     def _receive_metrics(
         self,
         metrics_data: MetricsData,
@@ -79,7 +83,9 @@ class EndpointReader(PrometheusMetricReader):
 
     def _write(self, openmetrics: bool, process: list[Metric]) -> bytes:
         reading = self.service.read()
-        collected = () if reading.several else process
+        collected = [] if reading.several else process
+        if self.shows_registry:
+            collected = [*collected, *registry_metrics(reading.several)]
         writer = self._writers[openmetrics]
         return writer.write(reading.snapshot, reading.resource.attributes, collected)
 

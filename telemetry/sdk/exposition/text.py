@@ -1,8 +1,8 @@
 """A snapshot as text that Prometheus reads."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from json import dumps
 from typing import Any
@@ -38,10 +38,14 @@ _SUFFIXES = {
     "gauge": (),
     "histogram": ("_bucket", "_count", "_sum", "_created"),
     "summary": ("_count", "_sum", "_created"),
+    "gaugehistogram": ("_bucket", "_gcount", "_gsum"),
     "info": ("_info",),
 }
 # What a sample of these types has after its family's name.
 _SAMPLE = {COUNTER: "_total"}
+
+_MAX_EXEMPLAR_LENGTH = 128
+_IDS = ("trace_id=", "span_id=")
 
 _Series = tuple[str, str]
 """The labels as text, and a %-format of all lines of the series."""
@@ -52,13 +56,15 @@ class _Family:
     """All streams that are shown under one name.
 
     `sample` is the name of its samples but for a histogram's suffixes, `created` says whether
-    each series has a line that tells when it began. `series` has the ready text of each stream's
+    each series has a line that tells when it began, and `exemplars` whether its lines may have
+    exemplars. `series` has the ready text of each stream's
     points: it is made once for each series and kept for as long as the series is there.
     """
 
     name: str
     sample: str
     created: bool
+    exemplars: bool
     header: str
     streams: list[tuple[Identity, dict[str, str]]]
     series: dict[Identity, dict[str, _Series]] = field(default_factory=dict)
@@ -82,6 +88,9 @@ class TextWriter:
     def __init__(self, openmetrics: bool, created: bool = True) -> None:
         self._openmetrics = openmetrics
         self._created = openmetrics and created
+        self._generate: Callable[[Any], bytes] = (
+            generate_openmetrics if openmetrics else generate_latest
+        )
         self._definitions: object = None
         self._families: list[_Family] = []
         self._names: set[str] = set()
@@ -97,8 +106,9 @@ class TextWriter:
         Parameters:
             snapshot: What is shown.
             resource: The attributes of the resource, which become ``target_info``.
-            collected: Families of prometheus_client's own collectors, which follow. One whose
-                name is taken is left out.
+            collected: Families of prometheus_client's own collectors, which follow as that
+                library writes them. One whose name is taken, or that it cannot write, is left
+                out and logged.
         """
         definitions = [
             (each.identity, each.unit, each.description, each.kind, each.bounds)
@@ -167,6 +177,7 @@ class TextWriter:
             name,
             sample,
             self._created and kind in (COUNTER, HISTOGRAM),
+            self._openmetrics and kind in (COUNTER, HISTOGRAM),
             header,
             [
                 (each.identity, {} if each.scope == first.scope else {SCOPE_LABEL: each.scope})
@@ -191,7 +202,7 @@ class TextWriter:
                     point = combined(stream.kind, before[2], point)
                 shown[labels] = (template, stream, point)
             family.series[identity] = kept
-        return [self._lines(family.created, *each) for each in shown.values()]
+        return [_lines(family, *each) for each in shown.values()]
 
     def _ready(
         self, family: _Family, stream: Stream, key: str, extra: Mapping[str, str]
@@ -211,20 +222,6 @@ class TextWriter:
             lines.append(f"{family.name}_created{braces}")
         return braces, "".join(line.replace("%", "%%") + " %s\n" for line in lines)
 
-    def _lines(self, created: bool, template: str, stream: Stream, point: Point) -> str:
-        if isinstance(point, Buckets):
-            values: list[str] = [f"{count}.0" for count in accumulate(point.counts)]
-            if not stream.bounds or stream.bounds[0] >= 0:
-                values += [f"{point.total}.0", _number(point.sum)]
-        elif isinstance(point, Number):
-            values = [_number(point.value)]
-        if created:
-            values.append(f"{point.start / 1000:.3f}")
-        text = template % tuple(values)
-        if self._openmetrics and point.exemplars and stream.kind in (COUNTER, HISTOGRAM):
-            return _with_exemplars(text, stream.bounds, point.exemplars)
-        return text
-
     def _target_info(self, resource: Mapping[str, Any]) -> str:
         labels = _braces(_labels(resource))
         alone = not self._openmetrics or "target" in self._names
@@ -234,19 +231,21 @@ class TextWriter:
         return f"{head}target_info{labels} 1.0\n"
 
     def _rest(self, collected: Iterable[ClientMetric]) -> bytes:
-        free = []
+        taken, text = [], b""
         for metric in collected:
-            names = _names_of(metric.name, metric.type)
-            if self._names.isdisjoint(names):
-                free.append(metric)
-            else:
-                _logger.warning(
-                    f"{metric.name} of prometheus_client is not shown: its name is taken"
-                )
-        generate: Callable[[Any], bytes] = (
-            generate_openmetrics if self._openmetrics else generate_latest
-        )
-        return generate(_Collected(free)).removesuffix(b"# EOF\n")
+            names = _names_of(metric.name, metric.type) | {each.name for each in metric.samples}
+            # The page has the family target in OpenMetrics only, but it is to have the same in
+            # both formats.
+            if not (self._names | {"target"}).isdisjoint(names):
+                taken.append(metric.name)
+                continue
+            try:
+                text += self._generate(_Collected([metric])).removesuffix(b"# EOF\n")
+            except Exception as error:
+                _logger.error(f"{metric.name} of prometheus_client is not shown: {error}")
+        if taken:
+            _tell_taken(", ".join(sorted(taken)))
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +254,53 @@ class _Collected:
 
     def collect(self) -> Iterable[ClientMetric]:
         return self.metrics
+
+
+def _lines(family: _Family, template: str, stream: Stream, point: Point) -> str:
+    """All lines of a series; of a histogram, those of the buckets come first."""
+    if isinstance(point, Buckets):
+        values: list[str] = [f"{count}.0" for count in accumulate(point.counts)]
+        if not stream.bounds or stream.bounds[0] >= 0:
+            values += [f"{point.total}.0", _number(point.sum)]
+    elif isinstance(point, Number):
+        values = [_number(point.value)]
+    if family.created:
+        values.append(f"{point.start / 1000:.3f}")
+    text = template % tuple(values)
+    if not point.exemplars or not family.exemplars:
+        return text
+    lines = text.split("\n")
+    for each in point.exemplars:
+        lines[each.bucket] += _exemplar(each)
+    return "\n".join(lines)
+
+
+def _exemplar(exemplar: Exemplar) -> str:
+    """What follows the value of the sample that an exemplar is of.
+
+    The attributes that a view has left out are added, as the exporter's specification says,
+    unless all labels together were then longer than OpenMetrics allows:
+    https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars.
+    """
+    labels = []
+    if exemplar.trace:
+        labels = [f'trace_id="{exemplar.trace}"', f'span_id="{exemplar.span}"']
+    if exemplar.attributes:
+        left_out = _labels(exemplar.attributes)
+        more = [*labels, *(label for label in left_out if not label.startswith(_IDS))]
+        # Per label, an equals sign and two quotation marks do not count; escaping does here.
+        if sum(len(label) - 3 for label in more) <= _MAX_EXEMPLAR_LENGTH:
+            labels = more
+    text, time = _number(exemplar.value), exemplar.time / 1000
+    return f" # {{{','.join(labels)}}} {text} {time:.3f}"
+
+
+@cache
+def _tell_taken(names: str) -> None:
+    _logger.warning(
+        "Of prometheus_client these are not shown, as OpenTelemetry has metrics of their names: %s",
+        names,
+    )
 
 
 def _leave_out(stream: Stream, name: str) -> None:
@@ -315,15 +361,3 @@ def _braces(labels: Iterable[str]) -> str:
 
 def _number(value: Real) -> str:
     return f"{value}.0" if isinstance(value, int) else str(floatToGoString(value))  # type: ignore[no-untyped-call]
-
-
-def _with_exemplars(text: str, bounds: Sequence[float], exemplars: Iterable[Exemplar]) -> str:
-    lines = text.split("\n")
-    newest: dict[int, Exemplar] = {}
-    for each in exemplars:
-        line = bisect_left(bounds, each[0])
-        newest[line] = max(newest.get(line, each), each, key=lambda one: one[1])
-    for line, (value, time, trace, span, _) in newest.items():
-        labels = f'trace_id="{trace}",span_id="{span}"'
-        lines[line] += f" # {{{labels}}} {_number(value)} {time / 1000:.3f}"
-    return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The plugs for ``opentelemetry-instrument``: its defaults and its configurator."""
 
 import os
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
@@ -17,6 +18,16 @@ class Distro(BaseDistro):  # type: ignore[misc]
     def _configure(self, **_: Any) -> None:
         # The stable names of the semantic conventions for what contrib measures.
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+
+    def load_instrumentor(self, entry_point: EntryPoint, **options: Any) -> None:
+        """Instrument one library.
+
+        That of logging would keep warnings off the console from here on, also where no logs are
+        exported. `telemetry.sdk.setup.logs` adds its handler where they are.
+        """
+        if entry_point.name == "logging":
+            options["enable_log_auto_instrumentation"] = False
+        super().load_instrumentor(entry_point, **options)
 
 
 class Configurator:

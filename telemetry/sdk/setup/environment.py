@@ -6,19 +6,11 @@ import os
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import Instrument
 from opentelemetry.sdk.environment_variables import (
-    OTEL_CONFIG_FILE,
     OTEL_EXPORTER_PROMETHEUS_HOST,
     OTEL_EXPORTER_PROMETHEUS_PORT,
-    OTEL_METRICS_EXEMPLAR_FILTER,
     OTEL_SDK_DISABLED,
 )
-from opentelemetry.sdk.metrics import (
-    AlwaysOffExemplarFilter,
-    ExemplarFilter,
-    Histogram,
-    MeterProvider,
-    ObservableCounter,
-)
+from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import (
     Aggregation,
@@ -32,8 +24,10 @@ from telemetry.quiet import quieten
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
 from telemetry.sdk.setup.advice import advise_on_push
+from telemetry.sdk.setup.exemplars import exemplar_filter
 from telemetry.sdk.setup.outlet import connect
 from telemetry.sdk.shutdown import own_shutdown
+from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series
 
 _logger = logging.getLogger(__name__)
 
@@ -63,14 +57,23 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
     if path := os.environ.get(OTEL_CONFIG_FILE):
         _configure_from_file(path)
         return
-    resource = Resource.create(dict(resource_attributes or {}))
+    resource = Resource.create({**instance_id(), **(resource_attributes or {})})
     _configure_metrics(resource)
     _configure_traces(resource)
     _configure_logs(resource)
 
 
 def _configure_from_file(path: str) -> None:
-    from opentelemetry.configuration import configure_sdk, load_config_file
+    try:
+        from opentelemetry.configuration import configure_sdk, load_config_file
+    except ImportError:
+        _logger.error(
+            "%s=%s: a package is missing, install it: pip install 'fastapi-otel-metrics[config]'. "
+            "Nothing is exported.",
+            OTEL_CONFIG_FILE,
+            path,
+        )
+        return
 
     # It logs what it raises, in its own words and without the variable's name.
     loader = logging.getLogger("opentelemetry.configuration")
@@ -118,32 +121,15 @@ def _configure_metrics(resource: Resource) -> None:
                 "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
             )
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
-    # Looking for exemplars costs each measurement a little.
-    exemplars = _exemplar_filter() if pushed else AlwaysOffExemplarFilter()
-    # The same holds for the least and the greatest duration. Where histograms are pushed, the
-    # exporter's variables say how they are aggregated.
+    # The least and the greatest duration, which /metrics does not show, cost a little. Where
+    # histograms are pushed, the exporter's variables say how they are aggregated.
     histogram = None if pushed else ExplicitBucketHistogramAggregation(record_min_max=False)
     views = [_view(ObservableCounter, None), _view(Histogram, histogram)]
     provider = MeterProvider(
-        metric_readers=readers, resource=resource, exemplar_filter=exemplars, views=views
+        metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
     )
     metrics.set_meter_provider(provider)
     connect(provider, readers)
-
-
-def _exemplar_filter() -> ExemplarFilter | None:
-    """None where the SDK can read what the environment says of it."""
-    valid = ("always_on", "always_off", "trace_based")
-    chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, valid[-1])
-    if chosen in valid:
-        return None
-    _logger.error(
-        "%s=%s: no such filter; valid are %s",
-        OTEL_METRICS_EXEMPLAR_FILTER,
-        chosen,
-        ", ".join(valid),
-    )
-    return AlwaysOffExemplarFilter()
 
 
 def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
@@ -151,7 +137,7 @@ def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
         instrument_type=kind,
         meter_name="telemetry.instrumentation",
         aggregation=aggregation,
-        aggregation_cardinality_limit=_MAX_SERIES,
+        **limit_of_series(_MAX_SERIES),
     )
 
 

@@ -18,6 +18,7 @@ from telemetry.sdk.push import Push, push_deltas
 from telemetry.sdk.service import Service
 from telemetry.sdk.shutdown import own_shutdown
 from telemetry.sdk.workers.group import worker_group
+from telemetry.versions import add_metric_reader
 
 _logger = quiet_logger(__name__)
 
@@ -102,8 +103,8 @@ def outlet_of(provider: MeterProvider) -> Outlet:
 
 
 def _attached(provider: MeterProvider) -> EndpointReader | None:
-    add_metric_reader = getattr(provider, "add_metric_reader", None)
-    if add_metric_reader is None:
+    reader = EndpointReader()
+    if not add_metric_reader(provider, reader):
         _logger.warning(
             "/metrics is not served: the global meter provider, %s.%s, takes no further metric "
             "reader. Set an opentelemetry.sdk.metrics.MeterProvider instead, or none.",
@@ -111,7 +112,5 @@ def _attached(provider: MeterProvider) -> EndpointReader | None:
             type(provider).__qualname__,
         )
         return None
-    reader = EndpointReader()
     reader.service.resource = resource_of(provider)
-    add_metric_reader(reader)
     return reader

@@ -57,7 +57,9 @@ def test_503_with_the_cause_where_there_is_no_page(
         text = answer.read().decode()
     assert answer.code == 503
     assert text.count("\n") == 1
-    assert ("a callback or an exporter hangs" if hangs else "OSError: no such disk") in text
+    assert (
+        "a callback, a collector or an exporter hangs" if hangs else "OSError: no such disk"
+    ) in text
 
 
 def test_no_resolver_is_asked_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from telemetry.sdk.setup.outlet import outlet_of
 from tests.support.applications import Measured
 from tests.support.series import label_names, values
+from tests.support.versions import needs
 
 
 def test_prometheus_clients_own_series_are_there_too() -> None:
@@ -35,6 +36,7 @@ def test_every_instrument_of_the_provider_is_shown() -> None:
     assert values(series, "temperature_celsius") == {(): 21.5}
 
 
+@needs("fastapi", "0.142.0")
 def test_fastapis_own_metrics_work_beside_ours() -> None:
     provider = MeterProvider(shutdown_on_exit=False)
     measured = Measured(FastAPI(telemetry={"meter_provider": provider}), instrument=False)

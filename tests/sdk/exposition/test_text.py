@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -25,6 +27,7 @@ from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition import text as module
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.snapshot import Snapshot
+from tests.support.versions import needs
 
 NO_RESOURCE = "# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info 1.0\n"
 
@@ -32,6 +35,7 @@ NO_RESOURCE = "# HELP target_info Target metadata\n# TYPE target_info gauge\ntar
 @pytest.fixture(autouse=True)
 def every_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._logger, "filters", [])
+    module._tell_taken.cache_clear()
 
 
 def written(
@@ -256,7 +260,7 @@ def test_collectors_of_prometheus_client_follow_unless_their_name_is_taken(
         assert "\nprocess_cpu_seconds_total 1.0\n" in text
         assert "7.0" not in text
         assert "\nprocess_open_fds 3.0\n" in text
-    assert "process_cpu_seconds of prometheus_client is not shown" in caplog.text
+    assert caplog.text.count("of their names: process_cpu_seconds\n") == 1
 
 
 def test_ready_text_of_series_that_are_gone_is_dropped() -> None:
@@ -337,6 +341,7 @@ def families(parsed: Iterable[Any]) -> dict[Any, Any]:
     return result
 
 
+@needs("opentelemetry-exporter-prometheus", "0.64b0")
 @pytest.mark.parametrize("openmetrics", [False, True])
 @settings(deadline=None, max_examples=400)
 @given(instruments=INSTRUMENTS)
@@ -391,3 +396,84 @@ def has_mixed_labels(instruments: Sequence[Any]) -> bool:
         keys = frozenset(label_of(key) for attributes, _ in measurements for key in attributes)
         labels.setdefault((name_of(name.lower()), unit_of(unit)), set()).add(keys)
     return any(len(each) > 1 for each in labels.values())
+
+
+def exemplars(measure: Callable[[Meter], None], *, names: Sequence[str] = ()) -> list[str]:
+    """What follows the values of the lines that have an exemplar, without its time.
+
+    Each measurement is made in a span, and a view keeps no attributes but those of `names`.
+    """
+    reader, spans = InMemoryMetricReader(), TracerProvider(shutdown_on_exit=False)
+    views = [View(instrument_name="*", attribute_keys=set(names))]
+    provider = MeterProvider(
+        [reader], exemplar_filter=AlwaysOnExemplarFilter(), views=views, shutdown_on_exit=False
+    )
+    with spans.get_tracer("x").start_as_current_span("one") as span:
+        measure(provider.get_meter("x"))
+    context = span.get_span_context()
+    trace, own = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    data = reader.get_metrics_data() or pytest.fail("nothing was collected")
+    snapshot = Collection().snapshot(data, 0)
+    assert " # " not in TextWriter(False).write(snapshot, {}).decode()
+    text = TextWriter(True).write(snapshot, {}).decode()
+    families(parse_openmetrics(text))  # type: ignore[no-untyped-call]
+    lines = [line.replace(trace, "T").replace(own, "S") for line in text.splitlines()]
+    return [line.rpartition(" ")[0] for line in lines if " # {" in line]
+
+
+IDS = 'trace_id="T",span_id="S"'
+
+
+def test_buckets_and_counters_have_exemplars() -> None:
+    def measure(meter: Meter) -> None:
+        histogram = meter.create_histogram("h", explicit_bucket_boundaries_advisory=[1, 5])
+        for value in (5, 0.5, 4):
+            histogram.record(value)
+        meter.create_counter("c").add(2)
+        # OpenMetrics 1.0 has none for these.
+        meter.create_up_down_counter("up").add(2)
+        meter.create_gauge("g").set(2)
+
+    assert exemplars(measure) == [
+        f'h_bucket{{le="1.0"}} 1.0 # {{{IDS}}} 0.5',
+        f'h_bucket{{le="5.0"}} 3.0 # {{{IDS}}} 4.0',
+        f"c_total 2.0 # {{{IDS}}} 2.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    # trace_id and span_id take 63 of 128 characters, and this label's name four.
+    [(61, True), (62, False)],
+)
+def test_attributes_that_a_view_left_out_are_added_where_they_fit(length: int, shown: bool) -> None:
+    value = "\u00e9" * length
+    left_out = f'{IDS},kind="big"'
+    assert exemplars(
+        lambda meter: meter.create_counter("c").add(2, {"kind": "big", "of": "x", "trace.id": 1}),
+        names=["of"],
+    ) == [f'c_total{{of="x"}} 2.0 # {{{left_out}}} 2.0']
+    more = f',kind="{value}"' if shown else ""
+    assert exemplars(lambda meter: meter.create_counter("c").add(2, {"kind": value})) == [
+        f"c_total 2.0 # {{{IDS}{more}}} 2.0"
+    ]
+
+
+def test_an_exemplar_outside_of_any_span_has_no_labels() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(
+        [reader], exemplar_filter=AlwaysOnExemplarFilter(), shutdown_on_exit=False
+    )
+    provider.get_meter("x").create_counter("c").add(2)
+    data = reader.get_metrics_data() or pytest.fail("nothing was collected")
+    text = TextWriter(True).write(Collection().snapshot(data, 0), {}).decode()
+    families(parse_openmetrics(text))  # type: ignore[no-untyped-call]
+    assert "c_total 2.0 # {} 2.0 " in text
+
+
+def test_a_counter_that_is_shown_as_unknown_has_none() -> None:
+    def measure(meter: Meter) -> None:
+        meter.create_gauge("c").set(1)
+        meter.create_counter("c_total").add(2)
+
+    assert exemplars(measure) == []

@@ -1,0 +1,44 @@
+"""The unit tests on the lowest and on the newest supported versions: one session a cell.
+
+``nox`` runs all cells, ``nox --session 'unit-3.14(lowest)'`` one. ``.ci/pythons`` gets the
+interpreters that are missing.
+"""
+
+import os
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_missing_interpreters = True
+# An interpreter that is missing is an error and not fetched from anywhere.
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+# All that needs no program beside Python. The rest does not depend on the versions of packages,
+# or drives real servers, which takes too long for each cell.
+UNIT_TESTS = ("tests", "--ignore=tests/stack", "--ignore=tests/docs", "--ignore=tests/deployment")
+# Python 3.13 is the image's, with the image's packages.
+IMAGE = "3.13"
+VERSIONS = """
+from importlib.metadata import version
+from platform import python_version
+names = "fastapi starlette opentelemetry-sdk prometheus-client uvicorn anyio pydantic".split()
+print(f"python {python_version()}", *(f"{name} {version(name)}" for name in names), sep=", ")
+"""
+
+
+@nox.session(python=["3.11", "3.13", "3.14"])
+@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
+def unit(session: nox.Session, versions: str) -> None:
+    """Run the unit tests, or the tests that are given."""
+    constraints, warnings = [], []
+    if versions == "lowest":
+        constraints = ["--constraint", "constraints-lowest.txt"]
+        # Old packages use what newer interpreters and packages have deprecated.
+        warnings = ["-W", "default"]
+    elif session.python == IMAGE:
+        constraints = ["--constraint", "constraints.txt"]
+    # Compiled at once: the tests start many processes, and old code warns when it is compiled.
+    session.install("--compile-bytecode", "--editable", ".[unit]", *constraints)
+    session.run("python", "-c", VERSIONS)
+    tests = session.posargs or UNIT_TESTS
+    session.run("pytest", "-q", "-p", "no:cacheprovider", *warnings, *tests)

@@ -1,0 +1,50 @@
+"""Which measurements may become exemplars, as ``OTEL_METRICS_EXEMPLAR_FILTER`` says."""
+
+import logging
+import os
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.environment_variables import OTEL_METRICS_EXEMPLAR_FILTER
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    ExemplarFilter,
+    TraceBasedExemplarFilter,
+)
+from opentelemetry.util.types import Attributes
+
+_logger = logging.getLogger(__name__)
+
+
+class InSampledSpan(TraceBasedExemplarFilter):
+    """The SDK's ``trace_based`` filter, which costs nothing where there is no span."""
+
+    def should_sample(
+        self, value: float, time_unix_nano: int, attributes: Attributes, context: Context
+    ) -> bool:
+        """Whether the measurement was made in a span that is sampled."""
+        return bool(context) and super().should_sample(value, time_unix_nano, attributes, context)
+
+
+_FILTERS: dict[str, type[ExemplarFilter]] = {
+    "trace_based": InSampledSpan,
+    "always_on": AlwaysOnExemplarFilter,
+    "always_off": AlwaysOffExemplarFilter,
+}
+
+
+def exemplar_filter() -> ExemplarFilter:
+    """The filter that the environment names, ``trace_based`` by default.
+
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#exemplar
+    """
+    chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, "").strip()
+    found = _FILTERS.get(chosen.lower() or "trace_based")
+    if found is None:
+        _logger.error(
+            "%s=%s: no such filter; valid are %s. The default is taken: trace_based.",
+            OTEL_METRICS_EXEMPLAR_FILTER,
+            chosen,
+            ", ".join(_FILTERS),
+        )
+    return (found or InSampledSpan)()

@@ -1,0 +1,93 @@
+"""What differs between the supported versions of FastAPI and the OpenTelemetry SDK.
+
+Everything else is written for the newest ones. Each name says since when its packages have it
+themselves; it goes when the lowest supported version, in pyproject.toml, is that one.
+constraints-lowest.txt has the versions that CI tests as the lowest.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+from starlette.routing import BaseRoute
+
+OTEL_CONFIG_FILE = "OTEL_CONFIG_FILE"
+"""A name of ``opentelemetry.sdk.environment_variables`` since opentelemetry-sdk 1.43."""
+
+_INSTANCE_ID = "service.instance.id"
+
+
+def routes_in_full(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any]]:
+    """Each route, of included routers as well, with what has its full path.
+
+    FastAPI has `iter_route_contexts` since 0.137.2. Up to 0.136, `include_router` copies the
+    routes, and each has its full path itself. Up to 0.143.3, the context of a mount or of one of
+    Starlette's own routes has the full path in its ``starlette_route`` only.
+
+    Parameters:
+        routes: The routes of an application or a router.
+    """
+    try:
+        from fastapi.routing import iter_route_contexts
+    except ImportError:
+        yield from ((route, route) for route in routes)
+        return
+    for context in iter_route_contexts(routes):
+        yield context.original_route, getattr(context, "starlette_route", None) or context
+
+
+def limit_of_series(limit: int) -> dict[str, Any]:
+    """The argument of a View that limits the series of an instrument.
+
+    Since opentelemetry-sdk 1.45.2. Before, the SDK has no limit.
+
+    Parameters:
+        limit: The greatest number of series.
+    """
+    from opentelemetry.sdk.metrics.view import View
+
+    name = "aggregation_cardinality_limit"
+    return {name: limit} if name in inspect.signature(View).parameters else {}
+
+
+def instance_id() -> dict[str, str]:
+    """A ``service.instance.id`` for a resource, where the SDK makes none itself.
+
+    opentelemetry-sdk does since 1.43. Without it, the pushes of two instances of a service are
+    one series to their receiver.
+    """
+    from opentelemetry.sdk.resources import Resource
+
+    resource = Resource.create()
+    return {} if _INSTANCE_ID in resource.attributes else {_INSTANCE_ID: str(uuid4())}
+
+
+def add_metric_reader(provider: Any, reader: Any) -> bool:
+    """Add a reader to a meter provider that is there already. False where it takes none.
+
+    A method of the SDK's provider since 1.43. Before, it is done with private names of the SDK
+    that are what that method uses; they were the same from 1.30 to 1.42.
+
+    Parameters:
+        provider: The SDK's meter provider, or an object of another kind.
+        reader: A metric reader that no provider has.
+    """
+    if hasattr(provider, "add_metric_reader"):
+        provider.add_metric_reader(reader)
+        return True
+    consumer = getattr(provider, "_measurement_consumer", None)
+    if consumer is None:
+        return False
+    from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
+
+    storage = MetricReaderStorage(
+        consumer._sdk_config,
+        reader._instrument_class_temporality,
+        reader._instrument_class_aggregation,
+    )
+    with consumer._lock:
+        # Not changed in place: measurements are distributed without the lock.
+        consumer._reader_storages = {**consumer._reader_storages, reader: storage}
+    reader._set_collect_callback(consumer.collect)
+    return True

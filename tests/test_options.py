@@ -1,0 +1,208 @@
+"""What `telemetry.instrument` takes, refuses, and does with it."""
+
+import asyncio
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi.responses import StreamingResponse
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
+import telemetry
+from telemetry.options import RequestNames, names_in
+from tests.support.applications import Measured, exchange
+from tests.support.series import label_names, total, values
+
+DURATION = "app_requests_processing_time_seconds_bucket"
+
+
+def measured(**options: Any) -> Measured:
+    result = Measured(instrument=False)
+
+    @result.app.get("/items/{item_id}")
+    async def item(item_id: int) -> int:
+        return item_id
+
+    result.instrument(**options)
+    return result
+
+
+def bounds(app: Measured) -> set[str]:
+    app.client.get("/items/1")
+    return {dict(labels)["le"] for name, labels in app.series() if name == DURATION}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"excluded_paths": "/health"}, TypeError, r"\['/health'\]"),
+        ({"request_metrics": "http"}, ValueError, "'app', 'http.server', 'both': 'http'"),
+        ({"prefix": 1}, TypeError, "prefix takes letters"),
+        ({"prefix": "my-app"}, ValueError, "the first not a digit: 'my-app'"),
+        ({"prefix": ""}, ValueError, "prefix takes letters"),
+        ({"buckets": "0.1"}, TypeError, "list of seconds: '0.1'"),
+        ({"buckets": 0.1}, TypeError, "list of seconds: 0.1"),
+        ({"buckets": ["0.1"]}, TypeError, "list of seconds"),
+        ({"buckets": [1, 0.5]}, ValueError, "ascend"),
+        ({"buckets": []}, ValueError, "one at least"),
+        ({"buckets": [float("nan")]}, ValueError, "ascend"),
+        ({"labels": ["team"]}, TypeError, "mapping of names to values"),
+        ({"labels": {"team": 1}}, TypeError, r"labels\['team'\] takes a string or telemetry"),
+        ({"labels": {"my-team": "x"}}, ValueError, "'my-team' is not the name"),
+        ({"labels": {"path": "x"}}, ValueError, "'path' is taken"),
+        ({"in_progress_by_route": 1}, TypeError, "in_progress_by_route takes True or False: 1"),
+        ({"body_sizes": "yes"}, TypeError, "body_sizes takes True or False: 'yes'"),
+        ({"prometheus_client_metrics": 1}, TypeError, "takes True or False: 1"),
+        ({"metrics_dependencies": Depends(print)}, TypeError, r"list of Depends\(...\)"),
+        ({"metrics_dependencies": [print]}, TypeError, r"list of Depends\(...\)"),
+        ({"bucket": [1]}, TypeError, "unexpected keyword argument 'bucket'"),
+    ],
+)
+def test_what_is_wrong_is_an_error_at_the_call(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        telemetry.instrument(FastAPI(), **options)
+
+
+def test_a_label_takes_a_list_of_values() -> None:
+    with pytest.raises(TypeError, match="values takes a list of strings: 'abc'"):
+        telemetry.RequestLabel("abc")
+    with pytest.raises(TypeError, match="values takes a list of strings"):
+        telemetry.RequestLabel([1])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="header takes the name"):
+        telemetry.RequestLabel(["a"], header=["x"])  # type: ignore[arg-type]
+
+
+def test_the_buckets_of_the_durations() -> None:
+    assert bounds(measured(buckets=(0.5, 1))) == {"0.5", "1.0", "+Inf"}
+    assert bounds(measured(buckets=[0.5, float("inf")])) == {"0.5", "+Inf"}
+
+
+def test_a_view_wins_over_the_buckets() -> None:
+    app = Measured(instrument=False)
+    view = View(
+        instrument_type=Histogram, aggregation=ExplicitBucketHistogramAggregation(boundaries=[7])
+    )
+    app.provider = MeterProvider(views=[view], shutdown_on_exit=False)
+    app.instrument(buckets=[0.5])
+    assert bounds(app) == {"7.0", "+Inf"}
+
+
+def test_two_applications_with_different_buckets_need_two_prefixes() -> None:
+    one, other = measured(), Measured(instrument=False)
+    other.provider = one.provider
+    with pytest.raises(ValueError, match="another prefix than 'app'"):
+        other.instrument(buckets=[1])
+    other.instrument(buckets=[1], prefix="other")
+    other.client.get("/nope")
+    assert values(one.series(), "other_requests_total") == {("GET", "unmatched"): 1}
+
+
+def test_a_prefix_in_the_place_of_app() -> None:
+    app = measured(prefix="shop")
+    app.client.get("/items/1")
+    series = app.series()
+    assert values(series, "shop_requests_total") == {("GET", "/items/{item_id}"): 1}
+    ours = {
+        name
+        for name, _ in series
+        if not name.startswith(("process_", "python_", "target_", "cpython_"))
+    }
+    assert {name.partition("_")[0] for name in ours} == {"shop"}
+
+
+def test_requests_in_progress_by_method_and_route() -> None:
+    async def run() -> list[dict[tuple[str, ...], float]]:
+        app, go_on = measured(in_progress_by_route=True), asyncio.Event()
+
+        @app.app.get("/wait/{name}")
+        async def wait(name: str) -> None:
+            await go_on.wait()
+
+        async def scrape() -> dict[tuple[str, ...], float]:
+            *_, body = await exchange(app.app, "/metrics")
+            text = body["body"].decode()
+            lines = [line for line in text.splitlines() if line.startswith("app_requests_in_p")]
+            found = dict[tuple[str, ...], float]()
+            for line in lines:
+                name, _, value = line.rpartition(" ")
+                found[tuple(name.split('"')[1::2])] = float(value)
+            return found
+
+        shown = [await scrape()]
+        waiting = [asyncio.create_task(exchange(app.app, f"/wait/{each}")) for each in "ab"]
+        waiting.append(asyncio.create_task(exchange(app.app, "/wait/c", method="BREW")))
+        await asyncio.sleep(0.01)
+        shown.append(await scrape())
+        go_on.set()
+        await asyncio.gather(*waiting)
+        return [*shown, await scrape()]
+
+    before, during, after = asyncio.run(run())
+    assert before == {}
+    assert during == {("GET", "/wait/{name}"): 2}
+    assert after == {("GET", "/wait/{name}"): 0}
+
+
+def test_the_sizes_of_bodies() -> None:
+    app = measured(body_sizes=True)
+
+    @app.app.post("/upload")
+    async def upload(request: Request) -> StreamingResponse:
+        content = await request.body()
+        return StreamingResponse(iter([content, content]))
+
+    @app.app.post("/ignore")
+    async def ignore(request: Request) -> None:
+        return None
+
+    # In chunks, without Content-Length.
+    app.client.post("/upload", content=iter([b"x" * 2000, b"x" * 3000]))
+    app.client.post("/ignore", content=b"x" * 5000)
+    app.client.get("/items/123")
+    app.client.head("/docs")
+    series = app.series()
+    read, answered = "app_request_body_size_bytes_sum", "app_response_body_size_bytes_sum"
+    assert total(series, read, path="/upload") == 5_000
+    assert total(series, answered, path="/upload") == 10_000
+    # What the application has not read has not been read.
+    assert total(series, read, path="/ignore") == 0
+    assert total(series, answered, path="/ignore") == len("null")
+    assert total(series, answered, path="/items/{item_id}") == len("123")
+    assert total(series, "app_request_body_size_bytes_count") == 3
+    assert not any("body_size" in name for name, _ in measured().series())
+
+
+def test_a_dependency_that_a_scrape_must_pass() -> None:
+    def only_monitoring(x_key: Annotated[str | None, Header()] = None) -> None:
+        if x_key != "monitoring":
+            raise HTTPException(403, "not for you")
+
+    app = measured(metrics_dependencies=[Depends(only_monitoring)])
+    app.client.get("/items/1")
+    denied = app.client.get("/metrics")
+    assert (denied.status_code, denied.json()) == (403, {"detail": "not for you"})
+    accept = {"accept": "application/openmetrics-text"}
+    passed = app.client.get("/metrics", headers={"x-key": "monitoring", **accept})
+    assert passed.headers["content-type"].startswith("application/openmetrics-text")
+    assert 'app_requests_total{method="GET",path="/items/{item_id}"} 1.0' in passed.text
+    assert app.client.head("/metrics", headers={"x-key": "monitoring"}).status_code == 200
+    assert "/metrics" not in app.client.get("/openapi.json").json()["paths"]
+
+
+def test_the_variable_that_chooses_the_names(caplog: pytest.LogCaptureFixture) -> None:
+    chosen = {
+        given: names_in({"TELEMETRY_REQUEST_METRICS": given}, RequestNames.APP)
+        for given in ("", "app", " http.server", "both", "http")
+    }
+    assert list(chosen.values()) == ["app", "app", "http.server", "both", "app"]
+    (line,) = caplog.messages
+    assert line == "TELEMETRY_REQUEST_METRICS=http: unknown; valid are app, http.server, both"
+
+
+def test_no_series_has_labels_that_were_not_declared() -> None:
+    app = measured(labels={})
+    app.client.get("/items/1")
+    assert label_names(app.series(), "app_requests_total") == {("method", "path")}
