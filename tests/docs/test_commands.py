@@ -27,6 +27,8 @@ NOT_RUN = {
         "docker compose up": DOCKER,
         "docker compose exec app python -m app.load --duration 60": DOCKER,
         PUSH: DOCKER,
+        TRACES: DOCKER,
+        "OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp uvicorn main:app": "needs a receiver",
         SCALE: DOCKER,
         BY_URL: ".ci/run does, from a repository of its own",
         "pip install .": "needs PowerShell",
