@@ -24,7 +24,7 @@ from telemetry.instrumentation.memory import observe_memory
 from telemetry.instrumentation.recorder import BUCKETS, PREFIX, BucketsDifferError, recorder_of
 from telemetry.instrumentation.requests import RequestMetrics, remember_routing, set_label
 from telemetry.instrumentation.routes import RouteTemplates
-from telemetry.instrumentation.saturation import saturation_of
+from telemetry.instrumentation.saturation import LifespanWatch, saturation_of
 from telemetry.instrumentation.saturation.pools import observe_connections
 from telemetry.instrumentation.stack import wrap_middleware_stack
 from telemetry.instrumentation.websockets import WebSocketMetrics, websocket_recorder_of
@@ -160,7 +160,7 @@ def instrument(
             _logger.exception("The metrics are not served")
         saturation.watch()
         others = WebSocketMetrics(
-            saturation.watching(stack),
+            LifespanWatch(stack, saturation),
             recorder=websockets,
             templates=RouteTemplates(app.router, websockets=True),
             excluded_paths=excluded_paths,

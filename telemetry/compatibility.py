@@ -282,21 +282,6 @@ def client_has_left(receive: Callable[..., Any]) -> bool | None:
     return None
 
 
-def handler_class() -> Any:
-    """OpenTelemetry's handler for Python's logging.
-
-    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
-    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
-    """
-    try:
-        from opentelemetry.instrumentation.logging.handler import LoggingHandler
-    except ImportError:
-        from opentelemetry.sdk._logs import LoggingHandler as SdkLoggingHandler
-
-        return SdkLoggingHandler
-    return LoggingHandler
-
-
 def uvicorns_connections() -> Iterator[set[Any]]:
     """The connections of each uvicorn server that runs in the present event loop.
 
@@ -348,3 +333,18 @@ def asyncpgs_waiting(pool: object) -> int | None:
             _logger.warning("Who waits for a pool is not shown: asyncpg has changed")
         return None
     return sum(not getter.done() for getter in list(getters))
+
+
+def handler_class() -> Any:
+    """OpenTelemetry's handler for Python's logging.
+
+    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
+    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
+    """
+    try:
+        from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    except ImportError:
+        from opentelemetry.sdk._logs import LoggingHandler as SdkLoggingHandler
+
+        return SdkLoggingHandler
+    return LoggingHandler

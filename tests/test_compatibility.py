@@ -294,13 +294,6 @@ def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
     assert result.stdout.strip() == "False", result.stderr
 
 
-def test_the_handler_for_pythons_logging() -> None:
-    kind = compatibility.handler_class()
-    assert issubclass(kind, logging.Handler)
-    if find_spec("opentelemetry.instrumentation.logging.handler"):
-        assert kind.__module__ == "opentelemetry.instrumentation.logging.handler"
-
-
 def test_the_connections_of_a_uvicorn_server_by_its_coroutine() -> None:
     server = uvicorn.Server(uvicorn.Config(FastAPI(), port=0, log_level="critical"))
 
@@ -350,3 +343,10 @@ def test_who_waits_for_a_pool_of_asyncpg(caplog: pytest.LogCaptureFixture) -> No
     assert asyncio.run(run()) == [None, 0, 3, 0]
     assert compatibility.asyncpgs_waiting(object()) is None
     assert "asyncpg has changed" in caplog.text
+
+
+def test_the_handler_for_pythons_logging() -> None:
+    kind = compatibility.handler_class()
+    assert issubclass(kind, logging.Handler)
+    if find_spec("opentelemetry.instrumentation.logging.handler"):
+        assert kind.__module__ == "opentelemetry.instrumentation.logging.handler"

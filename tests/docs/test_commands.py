@@ -17,6 +17,7 @@ DOCUMENTS = ("README.md", "README.ko.md", "docs/tutorial.en.md", "docs/tutorial.
 DOCKER = "needs a Docker engine"
 PUSH = "docker compose -f docker-compose.yaml -f docker-compose.push.yaml up"
 SCALE = "docker compose -f docker-compose.yaml -f docker-compose.scale.yaml up --scale app=3"
+TRACES = "docker compose -f docker-compose.yaml -f docker-compose.traces.yaml up"
 HOST = "docker compose -f docker-compose.yaml -f docker-compose.host.yaml"
 BY_URL = (
     "pip install 'fastapi-otel-metrics @ git+https://github.com/OWNER/fastapi-otel-metrics@v0.1.0'"
@@ -26,6 +27,8 @@ NOT_RUN = {
         "docker compose up": DOCKER,
         "docker compose exec app python -m app.load --duration 60": DOCKER,
         PUSH: DOCKER,
+        TRACES: DOCKER,
+        "OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp uvicorn main:app": "needs a receiver",
         SCALE: DOCKER,
         BY_URL: ".ci/run does, from a repository of its own",
         "pip install .": "needs PowerShell",

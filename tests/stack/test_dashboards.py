@@ -16,10 +16,13 @@ from tests.support.prometheus import prometheus
 
 APP = """
 import gc
+from functools import partial
 from pathlib import Path
 from fastapi import Response, WebSocket
 from sqlalchemy import create_engine
 import telemetry
+# For the dashboard of FastAPI's own metrics as well.
+telemetry.instrument = partial(telemetry.instrument, request_metrics="both")
 from app.main import app
 
 engine = create_engine(f"sqlite:///{Path(__file__).parent / 'x.db'}")

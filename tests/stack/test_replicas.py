@@ -137,7 +137,7 @@ def test_a_killed_replica_costs_no_client_an_answer(replicas: Fleet) -> None:
         killed.process.kill()
         # As Compose does: a new process with the address of the old one.
         killed.start()
-        wait_for(lambda: killed.is_up, "it is up again")
+        killed.wait_until_up()
         time.sleep(2 * INTERVAL)
     assert not load.failed
     time.sleep(2 * INTERVAL)

@@ -3,7 +3,7 @@
 import gzip
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +24,9 @@ from tests.support.processes import ROOT, free_port, program, running
 
 
 @contextmanager
-def victoria_metrics(folder: Path, *, scrape: int | None = None) -> Iterator[str]:
+def victoria_metrics(
+    folder: Path, *, scrape: int | None = None, options: Sequence[str] = ()
+) -> Iterator[str]:
     """VictoriaMetrics' address; OTLP goes to /opentelemetry/v1/metrics below it.
 
     With `scrape`, a port, it scrapes /metrics there twice a second, as prometheus.yml says.
@@ -40,6 +42,7 @@ def victoria_metrics(folder: Path, *, scrape: int | None = None) -> Iterator[str
         "-opentelemetry.usePrometheusNaming",
         "-search.latencyOffset=0s",
         "-retentionPeriod=1d",
+        *options,
     ]
     if scrape is not None:
         config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +62,8 @@ class Replica:
         self.process = Process(command, log, environment=environment)
         return self.process
 
-    @property
-    def is_up(self) -> bool:
-        return answers(f"http://{self.instance}/openapi.json")
+    def wait_until_up(self) -> None:
+        self.process.wait_until_up(f"http://{self.instance}/openapi.json")
 
 
 class Store:
@@ -203,7 +201,7 @@ class Fleet:
     def wait_until_seen(self) -> None:
         """Until each replica answers, and has been scraped and has pushed since."""
         for replica in self.replicas:
-            wait_for(partial(getattr, replica, "is_up"), f"{replica.instance} is up")
+            replica.wait_until_up()
         count = len(self.replicas)
         pushing = 'count(count by (instance) (app_memory_usage_bytes{job="pushed"}))'
         up = 'sum by (instance) (up{job="fastapi"})'

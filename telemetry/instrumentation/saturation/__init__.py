@@ -41,19 +41,25 @@ class Saturation:
         self._threads.watch()
         self._connections.watch()
 
-    def watching(self, app: ASGIApp) -> ASGIApp:
-        """An application that has the event loop watched in which its lifespan runs.
 
-        Parameters:
-            app: Takes everything, as before.
-        """
+class LifespanWatch:
+    """ASGI middleware that has the event loop watched in which an application's lifespan runs.
 
-        async def watching(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "lifespan":
-                self.watch()
-            await app(scope, receive, send)
+    Parameters:
+        app: Takes everything, as before. Under this name those who look for a middleware of
+            their own find what is below.
+        saturation: Watches the loop.
+    """
 
-        return watching
+    def __init__(self, app: ASGIApp, saturation: Saturation) -> None:
+        self.app = app
+        self._saturation = saturation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on."""
+        if scope["type"] == "lifespan":
+            self._saturation.watch()
+        await self.app(scope, receive, send)
 
 
 _measured: WeakKeyDictionary[MeterProvider, Saturation] = WeakKeyDictionary()

@@ -154,7 +154,6 @@ def test_nothing_is_done_where_telemetry_is_disabled(monkeypatch: pytest.MonkeyP
 
 
 def test_a_pool_of_asyncpg_that_is_not_connected_yet() -> None:
-    """With a server: tests/stack/test_postgresql.py."""
     measured = Measured()
 
     async def run() -> Numbers:
