@@ -15,7 +15,10 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 # All that needs no program beside Python. The rest does not depend on the versions of packages,
 # or drives real servers, which takes too long for each cell.
-UNIT_TESTS = ("tests", "--ignore=tests/stack", "--ignore=tests/docs", "--ignore=tests/deployment")
+UNIT_TESTS = (
+    "tests",
+    *(f"--ignore=tests/{each}" for each in ("deployment", "docs", "foreign", "stack")),
+)
 # Python 3.13 is the image's, with the image's packages.
 IMAGE = "3.13"
 VERSIONS = """
