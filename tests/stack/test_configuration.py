@@ -1,7 +1,9 @@
 """Where the metrics go, as the environment and configuration files say, in a real process."""
 
+import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -296,3 +298,26 @@ def test_a_collector_that_is_down_does_not_flood_the_log(tmp_path: Path) -> None
         time.sleep(5)
         lines = logged(app)
     assert 1 <= len(lines) <= 4, lines
+
+
+INSTANCE = """
+import telemetry
+from fastapi import FastAPI
+from opentelemetry import metrics
+from telemetry.compatibility import resource_of
+telemetry.instrument(FastAPI())
+print(resource_of(metrics.get_meter_provider()).attributes["service.instance.id"])
+"""
+
+
+@pytest.mark.parametrize("name", ["otlp", "both"])
+def test_each_replica_that_pushes_by_a_file_has_an_id_of_its_own(name: str) -> None:
+    variables = {**os.environ, "OTEL_CONFIG_FILE": str(ROOT / f"config/{name}.yaml")}
+    command = [sys.executable, "-c", INSTANCE]
+    ids = {
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, env=variables, cwd=ROOT
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(ids) == 2
