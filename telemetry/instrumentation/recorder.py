@@ -198,7 +198,6 @@ class RequestRecorder:
 
     def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
         counts = Counter(each.labels_in_progress() for each in self.in_progress.copy())
-        del counts[None]
         # What has had requests in progress goes on being shown when it has none.
         self._shown_in_progress.update(dict.fromkeys(each for each in counts if each is not None))
         for labels in self._shown_in_progress.copy():

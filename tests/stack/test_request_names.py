@@ -1,4 +1,4 @@
-"""The standard's names in the place of ours: whoever records them, one truth over all workers."""
+"""The standard's names in the place of ours, recorded by FastAPI or contrib: one truth."""
 
 import re
 import time
