@@ -60,6 +60,7 @@ class Store:
         self._base = base or base_folder()
         self._folder = PrivateFolder(self._base / group)
         self._lock = Lock()
+        self._writing = Lock()
         self._alive: int | None = None
         self._leads: int | None = None
         self._left = False
@@ -229,7 +230,9 @@ class Store:
                 self._written = snapshot
 
     def _write(self, name: str, text: str) -> None:
-        self._folder.write(name, text, f".{self.worker}.tmp")
+        # A push remembers in a thread of its own.
+        with self._writing:
+            self._folder.write(name, text, f".{self.worker}.tmp")
 
     def _version(self, name: str) -> _Version | None:
         """What is other when a file has been replaced, or None where there is none."""

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -63,6 +64,29 @@ def test_a_worker_sees_the_others_and_not_itself(base: Path) -> None:
     assert jobs(one.others()) == 6
     assert jobs(two.others()) == 5
     assert len(one.others().living) == 2
+
+
+def test_what_one_thread_remembers_does_not_spoil_what_another_one_publishes(
+    base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A push remembers while another thread of the worker publishes."""
+    one, two = Store(GROUP, base), Store(GROUP, base)
+    over = Event()
+
+    def remember() -> None:
+        while not over.is_set():
+            one.remember("pushed-0", snapshot(0))
+
+    thread = Thread(target=remember)
+    thread.start()
+    try:
+        for count in range(1, 2000):
+            assert one.publish(snapshot(count))
+            assert jobs(two.others()) == count
+    finally:
+        over.set()
+        thread.join()
+    assert not caplog.records
 
 
 def test_services_do_not_see_each_other(base: Path) -> None:
