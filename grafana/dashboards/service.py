@@ -706,7 +706,8 @@ def _operation() -> Iterator[Panel]:
             "Worker processes that have exported metrics within two minutes.",
         ),
         query(
-            f"count by (job, instance) (timestamp({MEMORY}) > time() - 120)",
+            # VictoriaMetrics knows the timestamp of a series that has ended, too.
+            f"count by (job, instance) ({MEMORY} and timestamp({MEMORY}) > time() - 120)",
             "{{job}} {{instance}}",
         ),
         unit="none",

@@ -22,11 +22,10 @@ from tests.support.processes import (
     query,
     running,
     script,
-    wait_for,
 )
 from tests.support.prometheus import prometheus, pushed_prometheus
+from tests.support.traffic import ONCE, TRAFFIC, known, send
 
-TRAFFIC = {"/": 40, "/health": 30, "/random_sleep": 5, "/nope": 20, "/increase_count": 12}
 INSTANCE = "host.docker.internal:8000"
 """What Prometheus calls the target that it scrapes; pushed, it is the service.instance.id."""
 SERVERS = {
@@ -88,29 +87,13 @@ def both(
         # Remote write does not carry when a series began.
         scraped = stack.enter_context(prometheus(folder, port, zero_ingestion=way == DIRECT))
         # Both know the app before its first request, so that new counters count alike.
-        for each in (scraped, pushed):
-            known = lambda url=each: query(url, "count(app_memory_usage_bytes)")  # noqa: E731
-            wait_for(known, f"the app is known at {each}")
+        known([scraped, pushed])
         time.sleep(1)
-        send(app, dict.fromkeys(TRAFFIC, 1))
-        all_of_it(scraped, pushed, len(TRAFFIC))
+        sent = send(app, ONCE, [scraped, pushed])
         time.sleep(2)
-        send(app, TRAFFIC)
-        all_of_it(scraped, pushed, len(TRAFFIC) + sum(TRAFFIC.values()))
+        send(app, TRAFFIC, [scraped, pushed], sent)
         time.sleep(15)
         yield Both(scraped, pushed, way, port, time.time() - 1)
-
-
-def send(app: Service, traffic: dict[str, int]) -> None:
-    for path, count in traffic.items():
-        for _ in range(count):
-            app.status(path)
-
-
-def all_of_it(scraped: str, pushed: str, total: int) -> None:
-    for url in (scraped, pushed):
-        shown = lambda url=url: query(url, "sum(app_requests_total)") == {(): total}  # noqa: E731
-        wait_for(shown, f"{total} requests at {url}")
 
 
 def same(both: Both, expression: str) -> None:

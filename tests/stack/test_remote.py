@@ -1,25 +1,49 @@
-"""A high-availability pair of Prometheus, and the store that both write to."""
+"""A store for many machines: filled by a pair of Prometheus, or by a collector.
 
+VictoriaMetrics computes in another way than Prometheus: it does not extend an increase to the
+ends of its window, and divides that of a younger series by its age. So the windows here are short
+ones, which all series fill, and what remains is an interval at each end.
+"""
+
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from math import isnan
 
 import pytest
+import yaml
 
-from tests.support.processes import query, service, wait_for
+from tests.support.collector import collector
+from tests.support.dashboard import SERVICE, TUTORIAL, queries
+from tests.support.processes import ROOT, free_port, query, service, wait_for
 from tests.support.prometheus import INTERVAL, raw
-from tests.support.receivers import victoria_metrics
+from tests.support.receivers import EVALUATION, victoria_metrics, vmalert
 from tests.support.remote import Member, pair
+from tests.support.traffic import ONCE, TRAFFIC, known, send
 
-TRAFFIC = {"/": 40, "/health": 30, "/random_sleep": 5, "/nope": 20, "/increase_count": 12}
+WINDOW = 20
+"""Seconds, in the place of each window of some minutes."""
+INSTANCE = "host.docker.internal:8000"
+PAIR, OTLP, SCRAPE = "pair", "otlp", "scrape"
+"""What fills a store: Prometheus, or a collector that is pushed to or scrapes."""
+SCRAPES_ONLY = ("up{", "up ==", "scrape_")
+QUERIES = {**queries(TUTORIAL), **queries(SERVICE, "1m", "5m")}
+
+
+def _short(expression: str) -> str:
+    return re.sub(r"\[(\d+m|1h)\]", f"[{WINDOW}s]", expression)
 
 
 @dataclass
 class Stored:
-    """The pair, their store, and a moment at which all know all of the traffic."""
+    """The pair, the stores by what fills them, and a moment at which all know all traffic."""
 
     members: Sequence[Member]
-    store: str
+    stores: Mapping[str, str]
+    port: int
+    rules: Sequence[Mapping[str, str]]
     at: float
     sent: int
 
@@ -27,33 +51,51 @@ class Stored:
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
     folder = tmp_path_factory.mktemp("remote")
+    rules = folder / "rules.yml"
+    rules.write_text(_short((ROOT / "prometheus/rules/fastapi.yml").read_text()))
     deduplicate = f"-dedup.minScrapeInterval={INTERVAL * 1000:.0f}ms"
-    with (
-        victoria_metrics(folder, options=[deduplicate]) as store,
-        service(folder, "--no-access-log", "--workers", "2") as app,
-        pair(folder, store, app.port) as members,
-    ):
-        urls = [*(member.url for member in members), store]
-        for url in urls:
-            known = lambda url=url: query(url, "count(app_memory_usage_bytes)")  # noqa: E731
-            wait_for(known, f"the app is known at {url}")
-        sent = 0
-        for traffic in (dict.fromkeys(TRAFFIC, 1), TRAFFIC):
-            for path, count in traffic.items():
-                for _ in range(count):
-                    app.status(path)
-            sent += sum(traffic.values())
-            for url in urls:
-                all_of_it = lambda url=url: query(url, "sum(app_requests_total)") == {(): sent}  # noqa: B023, E731
-                wait_for(all_of_it, f"{sent} requests at {url}")
-            time.sleep(4)
-        yield Stored(members, store, time.time() - 1, sent)
+    port = free_port()
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        stores = {PAIR: enter(victoria_metrics(folder, options=[deduplicate]))}
+        endpoint = ""
+        for way in (SCRAPE, OTLP):
+            (folder / way).mkdir()
+            stores[way] = enter(victoria_metrics(folder))
+            endpoint = enter(collector(folder / way, way, stores[way], port))
+        push = {
+            "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint,
+            "OTEL_METRIC_EXPORT_INTERVAL": f"{INTERVAL * 1000:.0f}",
+            "OTEL_SERVICE_NAME": "fastapi",
+            "OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={INSTANCE}",
+        }
+        app = enter(
+            service(folder, "--no-access-log", "--workers", "2", environment=push, port=port)
+        )
+        members = enter(pair(folder, stores[PAIR], port, rules))
+        urls = [*(member.url for member in members), *stores.values()]
+        known(urls)
+        for way in (SCRAPE, OTLP):
+            enter(vmalert(folder / way, rules, stores[way]))
+        sent = send(app, ONCE, urls)
+        time.sleep(WINDOW + 2)
+        sent = send(app, TRAFFIC, urls, sent)
+        # A rule that is made of another one knows what that one said an evaluation before.
+        time.sleep(2 * EVALUATION + 1)
+        at = time.time()
+        # Until what there was then is found everywhere, and the rules have been evaluated for it.
+        time.sleep(10)
+        groups = yaml.safe_load(rules.read_text())["groups"]
+        every = [rule for group in groups for rule in group["rules"]]
+        yield Stored(members, stores, port, every, at, sent)
 
 
 def test_nothing_counts_twice(stored: Stored) -> None:
-    assert query(stored.store, "sum(app_requests_total)", stored.at) == {(): stored.sent}
+    store = stored.stores[PAIR]
+    assert query(store, "sum(app_requests_total)", stored.at) == {(): stored.sent}
     one = raw(stored.members[0].url, "app_requests_total")
-    kept = raw(stored.store, "app_requests_total")
+    kept = raw(store, "app_requests_total")
     assert len(kept) == len(one)
     assert {"cluster": "fastapi"}.items() <= dict(next(iter(kept))).items()
     assert "replica" not in dict(next(iter(kept)))
@@ -62,12 +104,52 @@ def test_nothing_counts_twice(stored: Stored) -> None:
     assert next(counts) == pytest.approx(next(counts), rel=0.15)
 
 
+@pytest.mark.parametrize("way", [PAIR, OTLP, SCRAPE])
+@pytest.mark.parametrize("title", QUERIES)
+def test_a_panel_shows_the_same(stored: Stored, title: str, way: str) -> None:
+    expression = _short(QUERIES[title])
+    only_scraped = any(each in expression for each in SCRAPES_ONLY) and way == OTLP
+    if only_scraped and "or" not in expression.split():
+        assert query(stored.stores[way], expression, stored.at) == {}
+    else:
+        same(stored, expression, way)
+
+
+@pytest.mark.parametrize("way", [PAIR, OTLP, SCRAPE])
+def test_each_rule_says_the_same(stored: Stored, way: str) -> None:
+    assert len(stored.rules) > 10
+    for rule in stored.rules:
+        same(stored, rule.get("record") or rule["expr"], way)
+
+
+def same(stored: Stored, expression: str, way: str) -> None:
+    def shown(url: str) -> dict[tuple[str, ...], float]:
+        return {
+            tuple(
+                INSTANCE if label == f"127.0.0.1:{stored.port}" else label.removesuffix(".0")
+                for label in labels
+                if label != "fastapi"
+            ): value
+            for labels, value in query(url, expression, stored.at).items()
+            # Prometheus's NaN, which nothing shows, is nothing in VictoriaMetrics.
+            if not isnan(value)
+        }
+
+    expected, found = shown(stored.members[0].url), shown(stored.stores[way])
+    assert found.keys() == expected.keys(), expression
+    # Of a gauge that changes all the time, each has seen other moments.
+    moment = 4.0 if "in_progress" in expression else 0.5
+    for labels, value in expected.items():
+        assert found[labels] == pytest.approx(value, rel=0.15, abs=moment), (expression, labels)
+
+
 def test_one_of_the_pair_may_end(stored: Stored) -> None:
     stored.members[1].process.kill()
     ended = time.time()
     seen = 'timestamp(app_requests_total{path="/"})'
+    store = stored.stores[PAIR]
     wait_for(
-        lambda: max(query(stored.store, seen).values()) > ended + 2 * INTERVAL,
+        lambda: max(query(store, seen).values()) > ended + 2 * INTERVAL,
         "samples of the other one arrive",
     )
-    assert query(stored.store, "sum(app_requests_total)") == {(): stored.sent}
+    assert query(store, "sum(app_requests_total)") == {(): stored.sent}

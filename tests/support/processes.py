@@ -194,12 +194,13 @@ def service(
     command: Sequence[str] = (sys.executable, "-m", "app", "--host", "127.0.0.1"),
     environment: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
+    port: int | None = None,
 ) -> Iterator[Service]:
-    """The project's application, or the one that `command` starts, on a free port.
+    """The project's application, or the one that `command` starts, on this or on a free port.
 
     The port takes the place of ``{port}`` in the command, or is added as ``--port``.
     """
-    port = free_port()
+    port = port or free_port()
     full = [part.replace("{port}", str(port)) for part in command]
     if full == list(command):
         full += ["--port", str(port)]

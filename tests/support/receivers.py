@@ -57,6 +57,37 @@ def victoria_metrics(
         yield url
 
 
+EVALUATION = 3
+"""Seconds between two evaluations by vmalert, and longer than until VictoriaMetrics finds what
+was written: by then a rule finds what the ones before it have recorded."""
+
+
+@contextmanager
+def vmalert(folder: Path, rules: Path, store: str) -> Iterator[None]:
+    """Evaluates rules by what is in a VictoriaMetrics and writes there what they record.
+
+    Parameters:
+        folder: For its log.
+        rules: A file of Prometheus's recording and alerting rules.
+        store: The address of the VictoriaMetrics.
+    """
+    listens = f"127.0.0.1:{free_port()}"
+    command = [
+        program("vmalert"),
+        f"-rule={rules}",
+        f"-datasource.url={store}",
+        f"-remoteWrite.url={store}",
+        f"-httpListenAddr={listens}",
+        f"-evaluationInterval={EVALUATION}s",
+        # As by default, only shorter: what comes in is found some seconds later.
+        "-rule.evalDelay=4s",
+        "-remoteWrite.flushInterval=200ms",
+        "-notifier.blackhole",
+    ]
+    with running(command, folder / "vmalert.log", f"http://{listens}/health"):
+        yield
+
+
 class GrpcReceiver(services.MetricsServiceServicer):
     """Keeps what it receives; made of OpenTelemetry's own service definition."""
 

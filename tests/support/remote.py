@@ -18,12 +18,12 @@ class Member(NamedTuple):
     process: Process
 
 
-def _start(folder: Path, replica: str, store: str, app_port: int) -> Member:
+def _start(folder: Path, replica: str, store: str, app_port: int, rules: Path) -> Member:
     port = free_port()
     config = yaml.safe_load((ROOT / "prometheus/prometheus.remote.yml").read_text())
     every = f"{INTERVAL * 1000:.0f}ms"
     config["global"] |= {"scrape_interval": every, "evaluation_interval": every}
-    config["rule_files"] = [str(ROOT / "prometheus/rules/*.yml")]
+    config["rule_files"] = [str(rules)]
     (write,) = config["remote_write"]
     write["url"] = f"{store}/api/v1/write"
     # Samples leave as soon as they are there.
@@ -47,11 +47,11 @@ def _start(folder: Path, replica: str, store: str, app_port: int) -> Member:
 
 
 @contextmanager
-def pair(folder: Path, store: str, app_port: int) -> Iterator[Sequence[Member]]:
-    """Two Prometheus until the end of the block."""
+def pair(folder: Path, store: str, app_port: int, rules: Path) -> Iterator[Sequence[Member]]:
+    """Two Prometheus until the end of the block, with these rules."""
     with ExitStack() as stack:
         members = []
         for replica in ("first", "second"):
-            members.append(_start(folder, replica, store, app_port))
+            members.append(_start(folder, replica, store, app_port, rules))
             stack.callback(members[-1].process.kill)
         yield members
