@@ -15,6 +15,7 @@ from benchmarks import (
     options,
     push,
     request,
+    saturation,
     scrape,
     workers,
 )
@@ -32,6 +33,7 @@ TABLES = {
     "workers": workers.run,
     "push": push.run,
     "exemplars": exemplars.run,
+    "saturation": saturation.run,
 }
 _VERSIONS = (
     "fastapi",
