@@ -16,6 +16,7 @@ from benchmarks import (
     push,
     request,
     saturation,
+    scaling,
     scrape,
     workers,
 )
@@ -32,6 +33,8 @@ TABLES = {
     "startup": footprint.startup,
     "workers": workers.run,
     "push": push.run,
+    "page": scaling.page,
+    "scaling": scaling.run,
     "exemplars": exemplars.run,
     "saturation": saturation.run,
 }
