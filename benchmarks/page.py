@@ -101,7 +101,7 @@ def run(short: bool) -> Table:
     for routes, workers in bar(every, "page"):
         with replica(routes, workers) as url:
             times = []
-            for _ in range(3 if short else 15):
+            for _ in range(2 if short else 15):
                 # The cooldown after a page is not to be measured.
                 time.sleep(0.5)
                 began = time.perf_counter()

@@ -112,6 +112,8 @@ def _prometheus(address: str, count: int, interval: float) -> Iterator[_Promethe
                     "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
                     # To have a block before two hours are over.
                     "--web.enable-admin-api",
+                    # Scrapes begin so long after its start.
+                    "--scrape.discovery-reload-interval=1s",
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
