@@ -32,6 +32,9 @@ def standard(dashboard: Json) -> Json:
     def renamed(content: Any, key: str = "") -> Any:
         if isinstance(content, Text):
             return Text(renamed(content.ko, key), renamed(content.en, key))
+        if isinstance(content, dict) and "_websockets_" in content.get("expr", ""):
+            # They have no names in that standard, and so keep ours.
+            return content
         if isinstance(content, dict):
             return {name: renamed(value, name) for name, value in content.items()}
         if isinstance(content, list | tuple):
@@ -39,6 +42,9 @@ def standard(dashboard: Json) -> Json:
         if isinstance(content, str) and key in _QUERIES:
             for pattern, name in _STANDARD.items():
                 content = re.sub(pattern, name, content)
+        if key == "expr" and isinstance(content, str) and "by (http_route" in content:
+            # Requests that match no route have no http_route.
+            content = f'label_replace({content}, "http_route", "unmatched", "http_route", "")'
         if isinstance(content, str):
             # Its uid, and its links to itself.
             return re.sub(r"\bfastapi-service\b", r"\g<0>-http", content)

@@ -23,7 +23,7 @@ from tests.support.receivers import EVALUATION, victoria_metrics, vmalert
 from tests.support.remote import Member, pair
 from tests.support.traffic import ONCE, TRAFFIC, known, send
 
-WINDOW = 20
+WINDOW = 25
 """Seconds, in the place of each window of some minutes."""
 INSTANCE = "host.docker.internal:8000"
 PAIR, OTLP, SCRAPE = "pair", "otlp", "scrape"
@@ -85,7 +85,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
         time.sleep(2 * EVALUATION + 1)
         at = time.time()
         # Until what there was then is found everywhere, and the rules have been evaluated for it.
-        time.sleep(10)
+        time.sleep(EVALUATION + 7)
         groups = yaml.safe_load(rules.read_text())["groups"]
         every = [rule for group in groups for rule in group["rules"]]
         yield Stored(members, stores, port, every, at, sent)

@@ -57,7 +57,7 @@ def victoria_metrics(
         yield url
 
 
-EVALUATION = 3
+EVALUATION = 5
 """Seconds between two evaluations by vmalert, and longer than until VictoriaMetrics finds what
 was written: by then a rule finds what the ones before it have recorded."""
 
