@@ -13,9 +13,11 @@ from benchmarks import (
     footprint,
     http,
     options,
+    page,
     push,
     request,
     saturation,
+    scaling,
     scrape,
     workers,
 )
@@ -32,6 +34,8 @@ TABLES = {
     "startup": footprint.startup,
     "workers": workers.run,
     "push": push.run,
+    "page": page.run,
+    "scaling": scaling.run,
     "exemplars": exemplars.run,
     "saturation": saturation.run,
 }
