@@ -71,8 +71,10 @@ def replica(routes: int, workers: int) -> Iterator[str]:
             asked = re.findall(
                 r'^app_requests_total\{.*path="/(?:other|items).* ([\d.]+)$', text, re.M
             )
-            pauses = "app_gc_pause_seconds_count" in text
-            return pauses and [float(each) for each in asked] == [workers] * routes
+            # The event loop's delay is recorded once a second.
+            late = ("app_gc_pause_seconds_count", "app_event_loop_delay_seconds_count")
+            complete = all(name in text for name in late)
+            return complete and [float(each) for each in asked] == [workers] * routes
 
         wait(whole, 60, "the page does not show all workers and routes")
         yield url
