@@ -44,6 +44,6 @@ def postgresql() -> Iterator[str]:
             assert server.poll() is None, written.read_text()
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
-            # At once, whoever is connected.
+            # At once, also with clients that are connected.
             server.send_signal(signal.SIGQUIT)
             server.wait(30)

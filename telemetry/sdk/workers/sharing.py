@@ -33,7 +33,7 @@ class Sharing:
         group: The group's name, see `telemetry.sdk.workers.group`.
 
     Raises:
-        OSError: There is no folder to share, or files in it cannot be locked.
+        OSError: The folder to share cannot be made, or files in it cannot be locked.
     """
 
     def __init__(self, group: str) -> None:
