@@ -255,7 +255,8 @@ def test_what_happens_to_the_folder_costs_no_scrape(tmp_path: Path, harm: str) -
         time.sleep(1)
         (folder,) = folders(tmp_path)
         if harm == "delete the folder":
-            shutil.rmtree(folder)
+            # In one step: workers go on writing to it.
+            shutil.rmtree(folder.rename(tmp_path / "deleted"))
         elif harm == "spoil a file":
             next(folder.glob("[0-9]*.json")).write_bytes(b'[["half')
         else:
