@@ -15,8 +15,8 @@ from tests.support.processes import free_port, program, wait_for
 @contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a server's database, to which everybody has access until the end of the block."""
-    # Its folder: Debian has the server's programs on no PATH.
-    bin_ = Path(program("pg_ctl")).parent
+    # Where all of its programs are, of which a link may be on the PATH.
+    bin_ = Path(program("pg_ctl")).resolve().parent
     # It refuses to be run by root.
     user = "nobody" if os.getuid() == 0 else None
     port = free_port()
