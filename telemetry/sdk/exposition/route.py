@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Host, Match, Route
 from starlette.types import Scope
 
@@ -18,7 +19,7 @@ METRICS_PATH = "/metrics"
 
 
 def serve_metrics(
-    app: FastAPI,
+    app: Starlette,
     page: Page,
     has: Callable[[str], bool],
     dependencies: Sequence[Depends] = (),
@@ -66,7 +67,7 @@ def serve_metrics(
     )
 
 
-def _hides_metrics(app: FastAPI, route: BaseRoute) -> bool:
+def _hides_metrics(app: Starlette, route: BaseRoute) -> bool:
     if isinstance(route, Host):
         return True
     scope: Scope = {
