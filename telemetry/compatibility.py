@@ -163,6 +163,43 @@ def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]
     return encoded
 
 
+def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Have the callbacks of the SDK's observable instruments called through a function.
+
+    Seen in opentelemetry-sdk 1.45. Without it, a callback that raises SystemExit ends the thread
+    that collects, and it is unknown which one hangs.
+
+    Parameters:
+        guard: Makes of an instrument's name and its callback the one that is called instead.
+    """
+    try:
+        from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
+    except ImportError:
+        _logger.warning("Callbacks are called without protection: the SDK has changed")
+        return
+    original = _Asynchronous.callback
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @wraps(original)
+    def callback(self: Any, options: Any) -> Any:
+        if not hasattr(self, "_are_guarded"):
+            self._are_guarded = True
+            self._callbacks = [guard(self.name, each) for each in self._callbacks]
+        return original(self, options)
+
+    setattr(_Asynchronous, "callback", callback)  # noqa: B010
+
+
+def is_opentelemetrys(collector: object) -> bool:
+    """Whether a collector of prometheus_client's is a metric reader of OpenTelemetry's.
+
+    `PrometheusMetricReader` registers one, which shows what OpenTelemetry has measured. Seen in
+    opentelemetry-exporter-prometheus 0.66b2. Without it, that is collected once more.
+    """
+    return type(collector).__module__.startswith("opentelemetry.exporter.prometheus")
+
+
 def collectors_of(registry: Any) -> Sequence[Any]:
     """The collectors of a registry of prometheus_client, which has no public way to ask.
 
