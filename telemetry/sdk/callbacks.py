@@ -19,20 +19,10 @@ def running() -> list[str]:
 
 @contextmanager
 def calling(name: str) -> Iterator[None]:
-    """Call something of the application's under a name.
-
-    What would end the thread that collects, as SystemExit does, is raised as a RuntimeError.
-    """
+    """Note what is called meanwhile, under a name for whoever waits for it."""
     _running.append(name)
     try:
         yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        health.dropped("callback_failed")
-        if isinstance(error, Exception):
-            raise
-        raise RuntimeError(f"it has raised {type(error).__name__}: {error}") from error
     finally:
         _running.remove(name)
 
@@ -44,7 +34,11 @@ def guarded(instrument: str, callback: Callable[[Any], Iterable[Any]]) -> Callab
         try:
             with calling(f"the callback of {instrument}"):
                 yield from callback(options)
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # A SystemExit, too, which would end the thread that collects.
+            health.dropped("callback_failed")
             # Not by arguments: each metric has a line of its own a minute.
             _logger.error(
                 f"The callback of {instrument} has failed: its metric is not shown", exc_info=error

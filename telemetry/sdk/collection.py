@@ -98,6 +98,8 @@ class Collection:
                 if value.exemplars:
                     exemplars[own.identity, key] = value.exemplars
             self._tell_of_overflow(own)
+            if not own.points:
+                del snapshot.streams[own.identity]
         self._previous = began
         self._exemplars = exemplars
         return snapshot
@@ -105,11 +107,10 @@ class Collection:
     def _tell_of_overflow(self, stream: Stream) -> None:
         if OVERFLOW in stream.points and self._is_new("overflow", stream):
             _logger.warning(
-                "The metric %s has %d series and gets no more: what has other labels is in one "
-                "series with the label otel_metric_overflow. Labels should have few values; a "
-                "View with aggregation_cardinality_limit raises the limit.",
-                stream.name,
-                len(stream.points) - 1,
+                f"The metric {stream.name} has {len(stream.points) - 1} series and gets no more: "
+                "what has other labels is in one series with the label otel_metric_overflow. "
+                "Labels should have few values; a View with aggregation_cardinality_limit raises "
+                "the limit."
             )
 
     def _is_new(self, told: str, stream: Stream) -> bool:
@@ -132,7 +133,7 @@ class Collection:
             value = real(point.value)
             rounded = isinstance(point.value, int) and isinstance(value, float)
             if rounded and self._is_new("rounded", own):
-                _logger.warning("Integers of the metric %s, of over 64 bits, are rounded", own.name)
+                _logger.warning(f"Integers of the metric {own.name}, of over 64 bits, are rounded")
             return Number(value, start, exemplars)
         numbers = (real(point.sum), point.count, real(point.min), real(point.max))
         if own.kind == HISTOGRAM:
@@ -189,7 +190,11 @@ def made_safe(data: MetricsData) -> MetricsData:
                     replace(
                         scope,
                         scope=_safe_scope(scope.scope),
-                        metrics=[_safe_metric(metric) for metric in scope.metrics],
+                        metrics=[
+                            safe
+                            for metric in scope.metrics
+                            if (safe := _safe_metric(metric)).data.data_points
+                        ],
                     )
                     for scope in resource.scope_metrics
                 ],

@@ -79,7 +79,8 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
                     else:
                         left_out.add(family.name)
             page += text
-        except Exception as error:
+        except BaseException as error:
+            health.dropped("collector_failed")
             # Not by arguments: each collector has a line of its own a minute.
             _logger.error(
                 f"Metrics of prometheus_client's registry are not shown: {collector} has failed. "
