@@ -51,6 +51,9 @@ class Collection:
     that collection, before which they have counted already. They began after the collection
     before, which did not have them yet.
 
+    The SDK has one mapping of attributes for each series, for as long as the series is there:
+    its text is made once.
+
     It also keeps the newest exemplar of each bucket, which the SDK forgets once it was collected:
     a worker collects twice a second, and a scrape comes every few seconds.
     """
@@ -59,6 +62,7 @@ class Collection:
         self.started = self._previous = _now()
         self._starts: dict[tuple[Identity, str], int] = {}
         self._exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
+        self._keys: dict[int, tuple[Any, str]] = {}
         self._told: set[tuple[str, Identity]] = set()
         guard_callbacks(guarded)
 
@@ -76,6 +80,7 @@ class Collection:
         """
         snapshot = Snapshot(self.started)
         exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
+        keys: dict[int, tuple[Any, str]] = {}
         for scope, metric in _metrics(data):
             stream = _stream(scope, metric)
             # Several versions of one meter, say, have one metric.
@@ -86,8 +91,10 @@ class Collection:
             else:
                 own = snapshot.streams[stream.identity] = stream
             for point in metric.data.data_points:
+                given = point.attributes
                 try:
-                    key = key_of(attributes(point.attributes))
+                    known = self._keys.get(id(given)) or (given, key_of(attributes(given)))
+                    keys[id(given)], key = known, known[1]
                     value = self._point(own, key, point, began)
                 except Exception as error:
                     _leave_out(f"{own.name} of {own.scope}", error)
@@ -101,7 +108,7 @@ class Collection:
             if not own.points:
                 del snapshot.streams[own.identity]
         self._previous = began
-        self._exemplars = exemplars
+        self._exemplars, self._keys = exemplars, keys
         return snapshot
 
     def _tell_of_overflow(self, stream: Stream) -> None:
