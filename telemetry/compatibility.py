@@ -21,6 +21,8 @@ a meter provider's                  readers that join later export what the serv
 ``add_metric_reader``
 a periodic reader's                 to export what all workers have measured
 ``_receive_metrics``
+observable instruments of the SDK   a callback that raises costs its own metric, and none is
+                                    waited for without end
 an OTLP exporter's                  to end series at the receiver (OTLP's flag for no value)
 ``encode_metrics``
 a database pool's ``connect``       ``observe_pool``: SQLAlchemy does not tell who waits
@@ -185,6 +187,34 @@ def has_exponential_histograms(reader: object) -> bool:
     return any(type(each).__name__.startswith("Exponential") for each in aggregation.values())
 
 
+def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Have the callbacks of the SDK's observable instruments called through a function.
+
+    Seen in opentelemetry-sdk 1.45. Without it, a callback that raises SystemExit ends the thread
+    that collects, and it is unknown which one hangs.
+
+    Parameters:
+        guard: Makes of an instrument's name and its callback the one that is called instead.
+    """
+    try:
+        from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
+    except ImportError:
+        _logger.warning("Callbacks are called without protection: the SDK has changed")
+        return
+    original = _Asynchronous.callback
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @wraps(original)
+    def callback(self: Any, options: Any) -> Any:
+        if not hasattr(self, "_are_guarded"):
+            self._are_guarded = True
+            self._callbacks = [guard(self.name, each) for each in self._callbacks]
+        return original(self, options)
+
+    setattr(_Asynchronous, "callback", callback)  # noqa: B010
+
+
 # OpenTelemetry's exporters
 
 
@@ -291,6 +321,15 @@ def handler_class() -> Any:
 
 
 # prometheus_client
+
+
+def is_opentelemetrys(collector: object) -> bool:
+    """Whether a collector of prometheus_client's is a metric reader of OpenTelemetry's.
+
+    `PrometheusMetricReader` registers one, which shows what OpenTelemetry has measured. Seen in
+    opentelemetry-exporter-prometheus 0.66b2. Without it, that is collected once more.
+    """
+    return type(collector).__module__.startswith("opentelemetry.exporter.prometheus")
 
 
 def collectors_of(registry: Any) -> Sequence[Any]:

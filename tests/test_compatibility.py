@@ -16,9 +16,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import metrics
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
@@ -108,6 +111,34 @@ def test_the_collectors_of_a_registry() -> None:
     registry = CollectorRegistry()
     collector = Gauge("x", "", registry=registry)
     assert compatibility.collectors_of(registry) == [collector]
+
+
+def test_the_collector_of_the_stock_reader() -> None:
+    registry = CollectorRegistry()
+    PrometheusMetricReader(registry=registry)
+    (collector,) = compatibility.collectors_of(registry)
+    assert compatibility.is_opentelemetrys(collector)
+    assert not compatibility.is_opentelemetrys(Gauge("x", "", registry=registry))
+
+
+@pytest.mark.parametrize("kind", ["counter", "up_down_counter", "gauge"])
+def test_the_callbacks_of_an_instrument(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = getattr(_Asynchronous.callback, "__wrapped__", _Asynchronous.callback)
+    monkeypatch.setattr(_Asynchronous, "callback", original)
+
+    def guard(name: str, callback: Any) -> Any:
+        return lambda options: [Observation(each.value + 1, {"of": name}) for each in callback(0)]
+
+    for _ in range(2):
+        compatibility.guard_callbacks(guard)
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("x")
+    getattr(meter, f"create_observable_{kind}")("asked", [lambda _: [Observation(1)]])
+    for _ in range(2):
+        data = reader.get_metrics_data()
+        assert data is not None
+        (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        assert (getattr(point, "value", None), dict(point.attributes or {})) == (2, {"of": "asked"})
 
 
 def test_the_temporality_of_a_reader() -> None:

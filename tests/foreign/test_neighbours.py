@@ -1,6 +1,7 @@
 """Beside Logfire, contrib's metrics of the system, and OpenTelemetry's own distro."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("neighbours") / "venv", *packages)
 
 
-def run(python: Path, folder: Path, code: str, program: Iterable[str], **variables: str):  # type: ignore[no-untyped-def]
+def run(
+    folder: Path, code: str, program: Iterable[str], **variables: str
+) -> AbstractContextManager[Service]:
     (folder / "shop.py").write_text(code)
     command = (*program, "--host", "127.0.0.1", "--log-level", "warning", "shop:app")
     variables |= {"PYTHONPATH": str(folder)}
@@ -77,7 +80,7 @@ def after_requests(shop: Service, count: int) -> Series:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_beside_logfire(tmp_path: Path, python: Path, workers: int) -> None:
     uvicorn = (str(python.with_name("uvicorn")), "--workers", str(workers))
-    with run(python, tmp_path, LOGFIRE, uvicorn) as shop:
+    with run(tmp_path, LOGFIRE, uvicorn) as shop:
         series = after_requests(shop, 30)
         assert "Traceback" not in shop.process.log
     # Though Logfire's views make every histogram exponential, which a page of text cannot have.
@@ -98,7 +101,7 @@ def test_beside_opentelemetrys_own_distro(tmp_path: Path, python: Path) -> None:
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
     }
-    with run(python, tmp_path, PLAIN, instrument, **variables) as shop:
+    with run(tmp_path, PLAIN, instrument, **variables) as shop:
         after_requests(shop, 30)
         shop.get("/metrics")
         assert "not shown" not in shop.process.log.lower()
@@ -112,7 +115,7 @@ def test_facts_about_the_process_stand_under_one_name(
     uvicorn = (str(python.with_name("uvicorn")), "--workers", str(workers))
     names: list[set[str]] = []
     for code in (PLAIN, SYSTEM_METRICS):
-        with run(python, tmp_path, code, uvicorn) as shop:
+        with run(tmp_path, code, uvicorn) as shop:
             wait_for(
                 lambda: total(shop.series(), "app_worker_starts_total") == workers,
                 "all workers are there",

@@ -10,11 +10,6 @@ from tests.support.series import label_names, values
 from tests.support.versions import needs
 
 
-def test_prometheus_clients_own_series_are_there_too() -> None:
-    names = {name for name, _ in Measured().series()}
-    assert {"python_info", "python_gc_collections_total", "process_cpu_seconds_total"} <= names
-
-
 def test_a_provider_has_one_reader_and_prometheus_clients_registry_none() -> None:
     one, other = MeterProvider(), MeterProvider()
     assert readers_of(one).endpoint is readers_of(one).endpoint
