@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial, wraps
-from threading import main_thread
+from threading import Lock, RLock, main_thread
 from typing import Any
 
 from telemetry.quiet import quiet_logger
@@ -348,3 +348,134 @@ def handler_class() -> Any:
 
         return SdkLoggingHandler
     return LoggingHandler
+
+
+def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
+    """Each instrument that a reader collects, with what the SDK aggregates for it.
+
+    Seen in opentelemetry-sdk 1.45; the same names since 1.30.
+    """
+    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
+    storage = getattr(consumer, "_reader_storages", {}).get(reader)
+    found = getattr(storage, "_instrument_view_instrument_matches", {})
+    for instrument, matches in list(found.items()):
+        for match in matches:
+            yield instrument, match
+
+
+def has_measured(reader: object) -> bool:
+    """Whether something was recorded for a reader, beside what callbacks tell.
+
+    Without the SDK's names, nothing ever was.
+    """
+    return any(
+        match._attributes_aggregation and not hasattr(instrument, "_callbacks")
+        for instrument, match in _instruments_of(reader)
+    )
+
+
+def forget_measurements(reader: object) -> Callable[[], None]:
+    """Have a reader begin at zero in a process that was forked, and call no callbacks there.
+
+    It asks for none of the SDK's locks: another thread may have held them when the process was
+    forked. Without the SDK's names, the process has what was measured before as well.
+
+    Returns:
+        A function that has the callbacks called again.
+    """
+    for _, match in _instruments_of(reader):
+        match._lock = Lock()
+        match._attributes_aggregation = {}
+    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
+    if consumer is None:
+        return lambda: None
+    for storage in consumer._reader_storages.values():
+        storage._lock = RLock()
+    consumer._lock = Lock()
+    instruments, consumer._async_instruments = consumer._async_instruments, []
+    return lambda: consumer._async_instruments.extend(instruments)
+
+
+def series_limits(reader: object) -> dict[tuple[str, str], int]:
+    """How many series the metrics of a reader may have, by their scopes and names.
+
+    The SDK has such a limit since 1.45.2.
+    """
+    return {
+        (instrument.instrumentation_scope.name, match._name): match._cardinality_limit
+        for instrument, match in _instruments_of(reader)
+        if hasattr(match, "_cardinality_limit")
+    }
+
+
+def guard_callbacks(reader: object) -> None:
+    """Have callbacks that want to end the thread fail like others do.
+
+    The SDK keeps every other exception of a callback from the other metrics. Without its names,
+    one that raises a SystemExit costs all metrics.
+    """
+    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
+    for instrument in list(getattr(consumer, "_async_instruments", [])):
+        instrument._callbacks = [
+            each if hasattr(each, "__wrapped__") else _guarded(each)
+            for each in instrument._callbacks
+        ]
+
+
+def _guarded(callback: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def guarded(options: Any) -> Iterator[Any]:
+        try:
+            yield from callback(options)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+    guarded.__wrapped__ = callback  # type: ignore[attr-defined]
+    return guarded
+
+
+def redirect(
+    reader: Any, receive: Callable[..., None], collect: Callable[..., None] | None = None
+) -> Callable[..., None]:
+    """Have a metric reader of the SDK hand what it collects to another function.
+
+    Seen in opentelemetry-sdk 1.45: `_receive_metrics`.
+
+    Parameters:
+        reader: The reader.
+        receive: Takes what it collects.
+        collect: Called in the place of its own `collect`.
+
+    Returns:
+        What has taken it so far: it exports what a periodic reader collects.
+    """
+    before: Callable[..., None] = reader._receive_metrics
+    reader._receive_metrics = receive
+    if collect is not None:
+        reader.collect = collect
+    return before
+
+
+def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
+    """Have a function called when the exporter of a periodic reader fails.
+
+    The reader does not tell. Seen in opentelemetry-sdk 1.45: `_exporter`.
+    """
+    exporter: Any = getattr(reader, "_exporter", None)
+    if exporter is None:
+        return
+    export = exporter.export
+
+    @wraps(export)
+    def watched(*arguments: Any, **options: Any) -> Any:
+        succeeded = False
+        try:
+            result = export(*arguments, **options)
+            succeeded = getattr(result, "name", "") == "SUCCESS"
+            return result
+        finally:
+            if not succeeded:
+                do()
+
+    exporter.export = watched
