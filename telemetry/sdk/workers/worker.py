@@ -262,9 +262,9 @@ class Worker:
 
     def leave(self, snapshot: Snapshot) -> bool:
         """Publish for the last time, most likely. Whether this worker leads."""
+        self.publish(snapshot)
         try:
             with self._folder.locked(_LOCK_TIMEOUT):
-                self.publish(snapshot)
                 path = self._folder.path / f"{self.name}.left"
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
                 self._leaving = False
