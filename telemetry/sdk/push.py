@@ -23,6 +23,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import (
     Buckets as SdkBuckets,
 )
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.compatibility import (
@@ -79,20 +80,21 @@ class Push:
 
     def flush(self, reading: Reading, timeout_millis: float = 10_000) -> None:
         """Export a reading now, and end the gauges that it has no more."""
-        data = metrics_data(reading)
+        # At the time of reading: another worker may have begun to push meanwhile.
+        data = metrics_data(reading.snapshot, reading.resource, now=reading.time)
         self._export(data, timeout_millis=timeout_millis)
         if not self._can_end:
             return
         gone = _without(self._service.saved(self._name), reading.snapshot)
         self._service.save(self._name, _gauges(reading.snapshot))
         if gone.streams:
-            data = metrics_data(reading._replace(snapshot=gone), NoRecordedValues)
+            data = metrics_data(gone, reading.resource, NoRecordedValues)
             self._export(data, timeout_millis=timeout_millis)
 
     def end(self, reading: Reading) -> None:
         """End all series at the receiver: the service has ended."""
         if self._can_end:
-            self._export(metrics_data(reading, NoRecordedValues))
+            self._export(metrics_data(reading.snapshot, reading.resource, NoRecordedValues))
 
     def close(self) -> None:
         """Export nothing more."""
@@ -140,16 +142,21 @@ def _without(before: Snapshot, now: Snapshot) -> Snapshot:
     return gone
 
 
-def metrics_data(reading: Reading, kind: type[MetricsData] = MetricsData) -> MetricsData:
-    """A reading as the SDK's data, for an exporter.
+def metrics_data(
+    snapshot: Snapshot,
+    resource: Resource,
+    kind: type[MetricsData] = MetricsData,
+    now: int | None = None,
+) -> MetricsData:
+    """A snapshot as the SDK's data, for an exporter.
 
     Parameters:
-        reading: What is exported.
-        kind: The class of the data. Series that have ended do so now.
+        snapshot: What is exported.
+        resource: What it is about.
+        kind: The class of the data.
+        now: When it was measured, in nanoseconds since the epoch; by default at present.
     """
-    snapshot, resource, _, now = reading
-    if kind is NoRecordedValues:
-        now = time_ns()
+    now = time_ns() if now is None else now
     scopes: dict[tuple[str, str, str], list[Metric]] = {}
     for stream in snapshot.streams.values():
         metric = Metric(stream.name, stream.description, stream.unit, _data(stream, now))

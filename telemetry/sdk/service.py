@@ -13,7 +13,6 @@ from opentelemetry.sdk.resources import Resource
 
 from telemetry.compatibility import (
     forget_measurements,
-    guard_callbacks,
     has_measured,
     is_gunicorn_loaded,
     is_gunicorns_arbiter,
@@ -131,11 +130,9 @@ class Service:
                 several = worker.several
                 if not worker.is_alone:
                     resource = worker.resource(self.resource or resource)
-            health.add_state(
-                snapshot,
-                worker.data_age if worker else 0.0,
-                worker.failed if worker else False,
-            )
+            if snapshot.streams:
+                age, failed = (worker.data_age, worker.failed) if worker else (0.0, False)
+                health.add_state(snapshot, age, failed)
             return Reading(snapshot, resource, several, now)
 
     def join(self) -> bool:
@@ -265,13 +262,6 @@ class Service:
         self._collecting = get_ident()
         self._incomplete = True
         try:
-            self._reader.collect()
-        except Exception:
-            raise
-        except BaseException:
-            # A callback wants to end this thread. From now on it costs its own metric only.
-            guard_callbacks(self._reader)
-            self._reader.collect()
             self._reader.collect()
         finally:
             self._collecting = None

@@ -23,7 +23,7 @@ def test_what_is_lost_is_on_the_page() -> None:
     health.dropped("no name")
     health.scrape_failed("timeout")
     health.push_failed()
-    series = parse(reader._write(False, []).decode())
+    series = parse(reader._write(False).decode())
     assert values(series, "telemetry_points_dropped_total") == {
         ("not a number",): 2,
         ("no name",): 1,

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,10 @@ def shown(app: Service) -> float:
     return total(app.series(), "jobs_total")
 
 
+def is_shown(app: Service, count: float) -> bool:
+    return shown(app) == count
+
+
 @pytest.fixture
 def _app(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.workers.APP", APP)
@@ -154,7 +159,7 @@ def test_all_processes_of_a_named_group_count(tmp_path: Path) -> None:
             with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"counted\n"
-                wait_for(lambda b=before: shown(app) == b + 1030, "the job is shown")
+                wait_for(partial(is_shown, app, before + 1030), "the job is shown")
                 if seconds:
                     assert process.poll() is None
             assert process.returncode == 0

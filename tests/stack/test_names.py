@@ -20,7 +20,6 @@ from telemetry.compatibility import prometheus_names
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.push import metrics_data
-from telemetry.sdk.service import Reading
 from tests.support.processes import get
 from tests.support.prometheus import pushed_prometheus
 from tests.support.series import parse_openmetrics
@@ -52,9 +51,7 @@ def both(
     scraped = {_named(*series) for series in parse_openmetrics(text) if "target" not in series[0]}
     job = f"example-{next(_numbers)}"
     exporter = OTLPMetricExporter(endpoint=f"{url}/api/v1/otlp/v1/metrics")
-    exporter.export(
-        metrics_data(Reading(snapshot, Resource({"service.name": job}), False, time.time_ns()))
-    )
+    exporter.export(metrics_data(snapshot, Resource({"service.name": job})))
     query = urllib.parse.urlencode({"query": f'{{job="{job}", __name__!="target_info"}}'})
     answer = json.loads(get(f"{url}/api/v1/query?{query}"))
     pushed = set()
