@@ -226,7 +226,7 @@ class Faults:
 
     def _delete(self) -> None:
         group = self._group()
-        shutil.rmtree(group.rename(self._folder.parent / f"deleted-{time.time_ns()}"))
+        shutil.rmtree(group.rename(self._folder / f"deleted-{time.time_ns()}"))
         time.sleep(2)
 
     def _spoil(self) -> None:

@@ -47,7 +47,7 @@ https://opentelemetry.io/docs/specs/semconv/registry/attributes/process/."""
 
 _MAX_SHARE = 0.015
 _LOCK_TIMEOUT = 1.0
-_ATTEMPTS = 5
+_PATIENCE = 2.0
 _MAX_FOLDED = 64
 _RESTART = 60.0
 _ABANDONED = 3_600.0
@@ -117,6 +117,7 @@ class Worker:
         self._several = False
         self._instance: str | None = None
         self._leaving = False
+        self._given_up: set[str] = set()
         self._leader_seen: tuple[object, float] = (None, 0.0)
 
     @property
@@ -371,46 +372,57 @@ class Worker:
     def _read_others(self) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
         """What the other workers have measured that live, and those that have ended.
 
-        It needs no lock: who adds an ended worker to the sum of the ended writes that sum first
-        and then removes the worker's file. So the files are read in the other order, and once
-        more if one of them is gone by then that is not in the sum.
+        A worker whose file was deleted or overwritten writes it again soon, and is waited for.
+        One that does not is shown as it was.
         """
-        for _ in range(_ATTEMPTS):
-            names = [name for name in self._names() if name != self.name]
-            alive = {name for name in names if self._is_alive(name)}
-            for name in names:
-                self._read_worker(name)
-            self._read_ended()
-            folded = set(self._ended.folded)
-            if all(self._version(f"{name}.json") for name in names if name not in folded):
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            alive, unclear = self._read_files()
+            if not unclear - self._given_up:
                 break
-        else:
-            raise OSError(errno.EAGAIN, "workers end all the time")
-        self._others = {name: each for name, each in self._others.items() if name not in folded}
-        ages = [self._age(name) for name in alive & self._others.keys()]
-        self.data_age = max(0.0, *ages) if ages else 0.0
-        living: dict[str, Snapshot] = {}
-        dead: dict[str, Snapshot] = {}
-        for name, each in self._others.items():
-            # Of one whose file is gone nothing is known yet: the folder may have been deleted.
-            lives = name in alive if name in names else not has_ended(name)
-            (living if lives else dead)[name] = each.snapshot
+            if time.monotonic() > deadline:
+                self._given_up |= unclear
+            time.sleep(0.02)
+        self._given_up &= unclear
+        self.data_age = max([0.0, *map(self._age, alive & self._others.keys())])
+        living = {name: each.snapshot for name, each in self._others.items() if name in alive}
+        dead = {name: each.snapshot for name, each in self._others.items() if name not in alive}
         return living, dead
 
-    def _read_worker(self, name: str) -> None:
+    def _read_files(self) -> tuple[set[str], set[str]]:
+        """Read what is new. The workers that live, and those of which something may be missing.
+
+        It needs no lock: who adds an ended worker to the sum of the ended writes that sum first
+        and then removes the worker's file, so the files are read in the other order.
+        """
+        names = {*self._names(), *self._others} - {self.name}
+        alive = {name for name in names if self._is_alive(name)}
+        read = {name for name in names if self._read_worker(name)}
+        self._read_ended()
+        names.difference_update(self._ended.folded)
+        for name in self._others.keys() - names:
+            del self._others[name]
+        # What ended and was never read is not waited for: it may be anything.
+        known = self._others.keys()
+        return alive & names, names & (alive | read | known) - (read & known)
+
+    def _read_worker(self, name: str) -> bool:
+        """Whether all is known that a worker has published."""
         version = self._version(f"{name}.json")
         known = self._others.get(name)
-        if version is None or (known is not None and known.version == version):
-            return
+        if known is not None and known.version == version:
+            return True
         try:
             snapshot = Snapshot.from_json(self._folder.read(f"{name}.json"))
-            self._others[name] = _Read(version, snapshot)
         except FileNotFoundError:
-            return
+            return False
         except (ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
                 raise
             _logger.warning("The metrics of worker %s cannot be read: %s", name, error)
+            return False
+        self._others[name] = _Read(version, snapshot)
+        return True
 
     def _read_ended(self) -> None:
         """Know the sum of the ended, but not one of fewer workers than before."""
