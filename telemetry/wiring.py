@@ -27,6 +27,7 @@ from telemetry.instrumentation.stack import wrap_middleware_stack
 from telemetry.instrumentation.websockets import WebSocketMeasure, websocket_recorder_of
 from telemetry.options import Options
 from telemetry.request_names import RequestNames
+from telemetry.sdk import health
 from telemetry.sdk.exposition.route import serve_metrics
 from telemetry.sdk.setup.environment import global_meter_provider
 from telemetry.sdk.setup.logs import export_logging
@@ -54,6 +55,7 @@ class Wiring:
         provider = options.meter_provider or global_meter_provider()
         self._measures = self._record(provider)
         self._saturation = saturation_of(provider)
+        health.observe(provider)
         self._readers = readers_of(provider)
         if self._readers.endpoint is not None and not options.prometheus_client_metrics:
             self._readers.endpoint.shows_registry = False
