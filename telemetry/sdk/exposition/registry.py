@@ -27,6 +27,7 @@ from telemetry.sdk.callbacks import calling
 from telemetry.sdk.exposition.text import names_of
 
 _logger = quiet_logger(__name__)
+_warn_once = cache(_logger.warning)
 
 MAX_SIZE = 16 * 2**20
 """Bytes that one collector may add to a page."""
@@ -44,8 +45,7 @@ _NOT_IN_LABELS = re.compile(r"^[0-9]|[^a-zA-Z0-9_]")
 def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> bytes:
     """The families of prometheus_client's global registry, as that library writes them.
 
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, they are those of all workers, by
-    prometheus_client's own multiprocess mode:
+    Those of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set:
     https://prometheus.github.io/client_python/multiprocess/. Families whose names are taken, by
     other collectors as well, are left out. A collector that raises, that has what cannot be
     written, or more than 16 MiB, costs only its own families. All of it is logged.
@@ -86,9 +86,17 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
             )
     if left_out:
         health.dropped("name_taken", len(left_out))
-        _tell_taken(", ".join(sorted(left_out)))
+        _warn_once(
+            "Of prometheus_client these are not shown, as other metrics have their names: %s",
+            ", ".join(sorted(left_out)),
+        )
     if several and page and _MULTIPROCESS not in os.environ:
-        _tell_that_they_are_one_workers()
+        _warn_once(
+            "The metrics of prometheus_client's registry are those of the worker that answers the "
+            "scrape, and differ from scrape to scrape. Set %s to an empty folder to have those of "
+            "all workers, or move them to OpenTelemetry, which needs no folder.",
+            _MULTIPROCESS,
+        )
     return page
 
 
@@ -150,20 +158,3 @@ def _legal(names: tuple[str, ...]) -> tuple[str, ...]:
     if "" in result or len(set(labels)) > len(set(result[1:])):
         raise ValueError(f"{name} has no name, or several labels of one name")
     return result
-
-
-@cache
-def _tell_taken(names: str) -> None:
-    _logger.warning(
-        "Of prometheus_client these are not shown, as other metrics have their names: %s", names
-    )
-
-
-@cache
-def _tell_that_they_are_one_workers() -> None:
-    _logger.warning(
-        "The metrics of prometheus_client's registry are those of the worker that answers the "
-        "scrape, and differ from scrape to scrape. Set %s to an empty folder to have those of "
-        "all workers, or move them to OpenTelemetry, which needs no folder.",
-        _MULTIPROCESS,
-    )

@@ -39,13 +39,6 @@ def test_open_files_and_their_limit() -> None:
     assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def test_names_of_the_prometheus_client_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    series = Measured().series()
-    for name in ("process_cpu_seconds_total", "process_open_fds", "python_gc_collections_total"):
-        assert values(series, name)
-    assert "is not shown" not in caplog.text
-
-
 def test_a_reading_that_fails_leaves_the_other_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_: psutil.Process) -> None:
         raise psutil.AccessDenied

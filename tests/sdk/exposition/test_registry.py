@@ -37,8 +37,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry without what a test adds, and every log line."""
     before = collectors_of(REGISTRY)
     monkeypatch.setattr(registry._logger, "filters", [])
-    registry._tell_taken.cache_clear()
-    registry._tell_that_they_are_one_workers.cache_clear()
+    registry._warn_once.cache_clear()
     yield
     for collector in collectors_of(REGISTRY):
         if collector not in before:
