@@ -1,7 +1,25 @@
 """What holds for all tests."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The machine may be slow and busy: no example is given a time.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+SLOW = {
+    "test_a_block_of_300_ms_is_in_its_bucket_in_each_of_20_tries",
+    "test_a_flood_of_scrapes_leaves_the_processor_to_the_application",
+    "test_a_hundred_thousand_random_requests_add_a_handful_of_series",
+    "test_exponential_histograms_add_up_at_the_coarser_scale",
+    "test_nothing_of_a_request_reaches_the_exposition",
+    "test_one_heartbeat_for_each_loop_that_ends_with_it",
+    "test_what_one_thread_remembers_does_not_spoil_what_another_one_publishes",
+}
+"""Half of the unit tests' time. They do not depend on the versions of packages: see noxfile.py."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if getattr(item, "originalname", item.name) in SLOW:
+            item.add_marker(pytest.mark.slow)
