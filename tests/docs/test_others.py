@@ -1,5 +1,6 @@
 """What the documents say of other packages is what these packages do."""
 
+import functools
 import inspect
 import os
 import re
@@ -63,6 +64,7 @@ app.mount("/metrics", make_asgi_app())
 """
 
 
+@functools.cache
 def shown(*code: str, **environment: str) -> str:
     """What a process prints that runs this."""
     result = subprocess.run(

@@ -55,9 +55,7 @@ def test_the_versions_are_those_that_the_package_asks_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_arguments_are_those_of_the_function(name: str) -> None:
-    # `prefix` is about to go.
-    all_ = inspect.signature(telemetry.instrument).parameters
-    parameters = [each for each in all_ if each != "prefix"]
+    parameters = list(inspect.signature(telemetry.instrument).parameters)
     assert [row[0].strip("`") for row in rows(name, "`app`")[2:]] == parameters
     (shown,) = re.findall(r"`telemetry\.instrument\((app, \*.*)\)`", (ROOT / name).read_text())
     assert re.findall(r"(\w+)(?:,|=|$)", shown.replace("telemetry.", ""))[0] == "app"
