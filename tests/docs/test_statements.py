@@ -267,3 +267,31 @@ def test_the_names_that_differ_are_those_of_the_tests(name: str) -> None:
         for row in next(each for each in tables(name) if "`a_ratio`" in each[2])[2:]
     }
     assert shown <= {each[-2:] for each in DIFFERENCES.values()}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_figure_that_is_shown_twice_is_the_same(language: str) -> None:
+    def first(name: str, *path: str) -> list[str]:
+        """The figure at the beginning of a cell in each of these rows."""
+        document = f"docs/{name}.{language}.md"
+        found = {row[0]: row for table in tables(document) for row in table}
+        return [found[each][1].split()[0] for each in path]
+
+    measured = [
+        row[1].split()[0]
+        for row in next(
+            each for each in tables(f"docs/performance.{language}.md") if "300" in each[0][2]
+        )[2:6]
+    ]
+    costs = next(each for each in tables(f"docs/comparison.{language}.md") if "µs" in each[3][1])[3]
+    assert [cell.split()[0] for cell in costs[1:5]] == measured
+    standard = '`request_metrics="http.server"`'
+    (of_options,) = first("performance", standard)
+    assert costs[5].split()[0] == of_options
+    (row,) = [
+        row
+        for table in tables(f"docs/options.{language}.md")
+        for row in table
+        if row[-1].endswith(" µs")
+    ]
+    assert row[2] == f"{of_options} µs"
