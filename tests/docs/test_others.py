@@ -176,6 +176,21 @@ def test_the_series_of_contribs_instrumentation_and_ours(name: str) -> None:
                 assert re.search(rf"^# TYPE {series} ", page, re.MULTILINE), series
 
 
+NATIVE = """
+from opentelemetry import metrics
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import make_asgi_app
+metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
+app.mount("/metrics", make_asgi_app())
+"""
+
+
+def test_fastapis_own_metrics_are_scraped_on_the_apps_port_with_the_stock_exporter() -> None:
+    found = families(shown(APP, NATIVE, ASKED), "http_server_")
+    assert found == {"http_server_request_duration_seconds", "http_server_active_requests"}
+
+
 def options(library: str) -> set[str]:
     """The names of the parameters that a library is told by."""
     functions = {
