@@ -15,12 +15,15 @@ its router's ``middleware_stack``   to see what routing finds where a middleware
 ``FastAPI.__call__``                ``opentelemetry-instrument``: every application, when called
 ``starlette.routing.Router``'s      to flush before the server ends the process
 ``lifespan``
+FastAPI's list of exporters         to flush where the lifespan had begun before
 FastAPI's telemetry settings        one set of request metrics; excluded paths have no spans
 contrib's ``excluded_urls``         excluded paths; requests that the outer application counts
 a meter provider's                  readers that join later export what the service has measured
 ``add_metric_reader``
 a periodic reader's                 to export what all workers have measured
-``_receive_metrics``
+``_receive_metrics``, ``collect``
+its exporter's ``export``           to count the pushes that have failed
+the SDK's aggregations              a process that was forked begins at zero
 observable instruments of the SDK   a callback that raises costs its own metric, and none is
                                     waited for without end
 an OTLP exporter's                  to end series at the receiver (OTLP's flag for no value)
@@ -33,11 +36,12 @@ loggers of exporters and SDK        the same line at most once a minute
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial, wraps
-from threading import main_thread
+from threading import Lock, RLock, main_thread
+from types import SimpleNamespace
 from typing import Any
 
 from telemetry.quiet import quiet_logger
@@ -213,6 +217,110 @@ def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any
         return original(self, options)
 
     setattr(_Asynchronous, "callback", callback)  # noqa: B010
+
+
+def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
+    """Each instrument that a reader collects, with what the SDK aggregates for it.
+
+    Seen in opentelemetry-sdk 1.45; the same names since 1.30.
+    """
+    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
+    storage = getattr(consumer, "_reader_storages", {}).get(reader)
+    found = getattr(storage, "_instrument_view_instrument_matches", {})
+    for instrument, matches in list(found.items()):
+        for match in matches:
+            yield instrument, match
+
+
+def has_measured(reader: object) -> bool:
+    """Whether something was recorded for a reader, beside what callbacks tell.
+
+    Without the SDK's names, nothing ever was.
+    """
+    return any(
+        match._attributes_aggregation and not hasattr(instrument, "_callbacks")
+        for instrument, match in _instruments_of(reader)
+    )
+
+
+def forget_measurements(reader: object) -> Callable[[], None]:
+    """Have a reader begin at zero in a process that was forked, and call no callbacks there.
+
+    It asks for none of the SDK's locks: another thread may have held them when the process was
+    forked. Without the SDK's names, the process has what was measured before as well.
+
+    Returns:
+        A function that has the callbacks called again.
+    """
+    for _, match in _instruments_of(reader):
+        match._lock = Lock()
+        match._attributes_aggregation = {}
+    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
+    if consumer is None:
+        return lambda: None
+    for storage in consumer._reader_storages.values():
+        storage._lock = RLock()
+    consumer._lock = Lock()
+    instruments, consumer._async_instruments = consumer._async_instruments, []
+    return lambda: consumer._async_instruments.extend(instruments)
+
+
+def series_limits(reader: object) -> dict[tuple[str, str], int]:
+    """How many series the metrics of a reader may have, by their scopes and names.
+
+    The SDK has such a limit since 1.45.2.
+    """
+    return {
+        (instrument.instrumentation_scope.name, match._name): match._cardinality_limit
+        for instrument, match in _instruments_of(reader)
+        if hasattr(match, "_cardinality_limit")
+    }
+
+
+def redirect(
+    reader: Any, receive: Callable[..., None], collect: Callable[..., None] | None = None
+) -> Callable[..., None]:
+    """Have a metric reader of the SDK hand what it collects to another function.
+
+    Seen in opentelemetry-sdk 1.45: `_receive_metrics`.
+
+    Parameters:
+        reader: The reader.
+        receive: Takes what it collects.
+        collect: Called in the place of its own `collect`.
+
+    Returns:
+        What has taken it so far: it exports what a periodic reader collects.
+    """
+    before: Callable[..., None] = reader._receive_metrics
+    reader._receive_metrics = receive
+    if collect is not None:
+        reader.collect = collect
+    return before
+
+
+def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
+    """Have a function called when the exporter of a periodic reader fails.
+
+    The reader does not tell. Seen in opentelemetry-sdk 1.45: `_exporter`.
+    """
+    exporter: Any = getattr(reader, "_exporter", None)
+    if exporter is None:
+        return
+    export = exporter.export
+
+    @wraps(export)
+    def watched(*arguments: Any, **options: Any) -> Any:
+        succeeded = False
+        try:
+            result = export(*arguments, **options)
+            succeeded = getattr(result, "name", "") == "SUCCESS"
+            return result
+        finally:
+            if not succeeded:
+                do()
+
+    exporter.export = watched
 
 
 # OpenTelemetry's exporters
@@ -403,6 +511,24 @@ def has_native_metrics(app: object) -> bool:
     """
     config = getattr(getattr(app, "_native_telemetry", None), "config", None)
     return isinstance(config, dict) and config.get("metrics") is True
+
+
+def flush_with_fastapi(flush: Callable[[], object]) -> None:
+    """Have FastAPI call a function when a lifespan ends, as it flushes its own exporters then.
+
+    For an application that is instrumented when its lifespan has begun: nothing public comes
+    between that one's end and the server. Seen in FastAPI 0.165; before 0.142, and without it,
+    what was measured last is not pushed.
+    """
+    try:
+        from fastapi.telemetry._runtime import _owned
+    except ImportError:
+        _logger.warning(
+            "What is measured last may not be pushed: the application was instrumented while it "
+            "started. Instrument it before, or use FastAPI 0.142 or later."
+        )
+        return
+    _owned.append(SimpleNamespace(force_flush=flush, shutdown=lambda: None))
 
 
 # uvicorn, gunicorn, hypercorn, granian

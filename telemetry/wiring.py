@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Scope
 from telemetry.compatibility import (
     exclude_from_contrib,
     exclude_from_native,
+    flush_with_fastapi,
     has_native_metrics,
     is_instrumented_by_contrib,
     switch_off_native_metrics,
@@ -26,11 +27,12 @@ from telemetry.instrumentation.stack import wrap_middleware_stack
 from telemetry.instrumentation.websockets import WebSocketMeasure, websocket_recorder_of
 from telemetry.options import Options
 from telemetry.request_names import RequestNames
+from telemetry.sdk import health
 from telemetry.sdk.exposition.route import serve_metrics
 from telemetry.sdk.setup.environment import global_meter_provider
 from telemetry.sdk.setup.logs import export_logging
 from telemetry.sdk.setup.readers import readers_of
-from telemetry.sdk.shutdown import flush_after_lifespans
+from telemetry.sdk.shutdown import flush, flush_after_lifespans
 
 _logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Wiring:
         provider = options.meter_provider or global_meter_provider()
         self._measures = self._record(provider)
         self._saturation = saturation_of(provider)
+        health.observe(provider)
         self._readers = readers_of(provider)
         if self._readers.endpoint is not None and not options.prometheus_client_metrics:
             self._readers.endpoint.shows_registry = False
@@ -61,6 +64,8 @@ class Wiring:
         """Put the measuring middleware around everything that the application answers with."""
         self._settle_native_metrics()
         flush_after_lifespans()
+        if self._app.middleware_stack is not None:
+            flush_with_fastapi(flush)
         remember_routing(self._app.router)
         wrap_middleware_stack(self._app, self._wrapped)
 

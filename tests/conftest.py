@@ -7,6 +7,13 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults", type=float, default=0.0, help="seconds that tests/stack/test_faults.py goes on"
+    )
+
+
 SLOW = {
     "test_a_block_of_300_ms_is_in_its_bucket_in_each_of_20_tries",
     "test_a_flood_of_scrapes_leaves_the_processor_to_the_application",
