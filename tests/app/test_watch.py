@@ -33,9 +33,9 @@ def test_it_shows_what_the_app_does(app: Service) -> None:
     assert len(summary) == 4
     assert float(summary[-1].replace(",", "")) > 5
     route = (
-        r"GET /random_sleep: [\d.]+ requests/s, 0.0 % errors, mean ([\d.]+) ms, 95 % ([\d.]+) ms"
+        r"GET /random_sleep: [\d.]+ requests/s, 0.0 % errors, mean ([\d.,]+) ms, 95 % ([\d.,]+) ms"
     )
-    mean, high = map(float, re.findall(route, result.stdout)[-1])
+    mean, high = (float(each.replace(",", "")) for each in re.findall(route, result.stdout)[-1])
     assert 100 < mean < high
 
 
