@@ -21,13 +21,10 @@ INTERVAL = 0.5
 
 
 @contextmanager
-def prometheus(
-    folder: Path, app_port: int, *, wait: str | None = None, zero_ingestion: bool = False
-) -> Iterator[str]:
+def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
-    `wait` takes the place of all times that an alert must hold before it fires. With
-    `zero_ingestion`, series count from when the application says that they began.
+    `wait` takes the place of all times that an alert must hold before it fires.
     """
     executable = program("prometheus")
     port = free_port()
@@ -55,7 +52,6 @@ def prometheus(
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         *flags("docker-compose.yaml"),
-        *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
