@@ -85,7 +85,7 @@ def both(
         log = folder / "app.log"
         app = Service(stack.enter_context(running(full, log, url, environment=environment)), port)
         # Remote write does not carry when a series began.
-        scraped = stack.enter_context(prometheus(folder, port))
+        scraped = stack.enter_context(prometheus(folder, port, zero_ingestion=way == DIRECT))
         # Both know the app before its first request, so that new counters count alike.
         known([scraped, pushed])
         time.sleep(1)

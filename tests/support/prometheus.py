@@ -21,10 +21,13 @@ INTERVAL = 0.5
 
 
 @contextmanager
-def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Iterator[str]:
+def prometheus(
+    folder: Path, app_port: int, *, wait: str | None = None, zero_ingestion: bool = True
+) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
-    `wait` takes the place of all times that an alert must hold before it fires.
+    `wait` takes the place of all times that an alert must hold before it fires. Without
+    `zero_ingestion`, series do not count from when the application says that they began.
     """
     executable = program("prometheus")
     port = free_port()
@@ -51,7 +54,7 @@ def prometheus(folder: Path, app_port: int, *, wait: str | None = None) -> Itera
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *flags("docker-compose.yaml"),
+        *(each for each in flags("docker-compose.yaml") if zero_ingestion or "zero" not in each),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
