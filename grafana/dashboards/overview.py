@@ -105,11 +105,12 @@ def tiles(ask: Queries) -> Iterator[Panel]:
             "FastAPI alerts that are firing now, without those of severity info; three of them if "
             "there are more. The panel Alert history shows all.",
         ),
-        query(shortened(f"topk(3, {firing})", 20), "{{alertname}} {{job}} {{shown}}"),
-        query(f"{NONE} unless count({firing})", Text("없음", "none")),
+        query(shortened(f"topk(3, {firing})", 20), "{{alertname}} {{job}} {{shown}}", now=True),
+        query(f"{NONE} unless count({firing})", Text("없음", "none"), now=True),
         size=(8, 3),
         text="name",
-        text_size=18,
+        text_size=15,
+        orientation="horizontal",
         **filled,
         thresholds=thresholds("transparent", (1, "red")),
     )

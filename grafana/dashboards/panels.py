@@ -272,6 +272,7 @@ def figure(
     filled: bool = False,
     text_size: int = 34,
     text: str = "value",
+    orientation: str = "auto",
     **fields: Unpack[Fields],
 ) -> Panel:
     """Last values, each in a colour or filled with the one of its threshold."""
@@ -285,7 +286,7 @@ def figure(
             "colorMode": "background" if filled else "value",
             "graphMode": "none",
             "justifyMode": "center",
-            "orientation": "auto",
+            "orientation": orientation,
             "textMode": text,
             "text": {"valueSize": text_size, "titleSize": text_size},
             "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},

@@ -73,7 +73,9 @@ def test_errors_fire_and_a_dead_app_does(tmp_path: Path) -> None:
         app.process.kill()
         wait_for(lambda: "FastAPIDown" in firing(url), "the dead app is noticed")
         down = firing(url)["FastAPIDown"]["annotations"]["summary"]
-        assert down == "fastapi: no instance answers Prometheus"
+        assert down == (
+            "fastapi: host.docker.internal:8000 does not answer, and no other instance does"
+        )
 
 
 FULL = """

@@ -22,7 +22,7 @@ class Screen:
         self.url = url
 
     def ask(self, title: str) -> Answer:
-        return query(self.url, queries(SERVICE, WINDOW, "2m")[title])
+        return query(self.url, queries(SERVICE, WINDOW, "2m", 3)[title])
 
     def tile(self, title: str) -> tuple[str | None, str]:
         """The text in place of the number, if there is one, and the colour of the background."""
@@ -31,7 +31,9 @@ class Screen:
 
     def errors(self) -> Answer:
         """The column of the table that it is sorted by."""
-        return {path: count for path, count in self.ask("경로별 현황: 5xx").items() if count}
+        shown = self.ask("경로별 현황: 5xx").items()
+        # As the column has it, without decimals.
+        return {path: round(count) for path, count in shown if round(count)}
 
 
 def test_an_app_that_has_never_run(tmp_path: Path) -> None:
