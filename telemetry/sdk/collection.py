@@ -2,10 +2,9 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import frexp
-from operator import index
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import (
@@ -18,13 +17,18 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from telemetry.compatibility import guard_callbacks
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, Real, newest
+from telemetry.sdk import health
+from telemetry.sdk.callbacks import guarded
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, newest
+from telemetry.sdk.safe import attributes, real, text
 from telemetry.sdk.snapshot import (
     COUNTER,
     EXPONENTIAL,
     GAUGE,
     HISTOGRAM,
+    OVERFLOW,
     UP_DOWN_COUNTER,
     Identity,
     Snapshot,
@@ -35,10 +39,6 @@ from telemetry.sdk.snapshot import (
 
 _logger = quiet_logger(__name__)
 
-OVERFLOW = '{"otel.metric.overflow":true}'
-"""The attributes of the series that has what no other one has, when a metric has reached its limit
-of series: https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute."""
-
 
 class Collection:
     """Turns what a metric reader collects into snapshots.
@@ -48,6 +48,9 @@ class Collection:
     that collection, before which they have counted already. They began after the collection
     before, which did not have them yet.
 
+    The SDK has one mapping of attributes for each series, for as long as the series is there:
+    its text is made once.
+
     It also keeps the newest exemplar of each bucket, which the SDK forgets once it was collected:
     a worker collects twice a second, and a scrape comes every few seconds.
     """
@@ -56,20 +59,20 @@ class Collection:
         self.started = self._previous = _now()
         self._starts: dict[tuple[Identity, str], int] = {}
         self._exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
-        self._overflowed: set[Identity] = set()
+        self._keys: dict[int, tuple[Any, str]] = {}
+        self._told: set[tuple[str, Identity]] = set()
+        guard_callbacks(guarded)
 
     def snapshot(self, data: MetricsData, began: int) -> Snapshot:
-        """What has been collected, as a snapshot.
+        """What has been collected, with cumulative temporality, since a time in milliseconds.
 
         A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction). A
-        point whose value is none is left out, with a log line that names the instrument.
-
-        Parameters:
-            data: Metrics with cumulative temporality.
-            began: When the collection began, in milliseconds since the epoch.
+        point whose value is none is left out, with a log line that names the instrument. Points
+        whose attributes are the same when they are made safe are added up.
         """
         snapshot = Snapshot(self.started)
         exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
+        keys: dict[int, tuple[Any, str]] = {}
         for scope, metric in _metrics(data):
             stream = _stream(scope, metric)
             # Several versions of one meter, say, have one metric.
@@ -80,13 +83,13 @@ class Collection:
             else:
                 own = snapshot.streams[stream.identity] = stream
             for point in metric.data.data_points:
+                given = point.attributes
                 try:
-                    key = key_of(point.attributes)
+                    known = self._keys.get(id(given)) or (given, key_of(attributes(given)))
+                    keys[id(given)], key = known, known[1]
                     value = self._point(own, key, point, began)
-                except (TypeError, ValueError, OverflowError, AttributeError) as error:
-                    # Each metric has a line of its own a minute, whatever its values are.
-                    named = f"{own.name} of {own.scope}".replace("%", "%%")
-                    _logger.warning(f"A value of the metric {named} is left out: %s", error)
+                except Exception as error:
+                    _leave_out(f"{own.name} of {own.scope}", error)
                     continue
                 before = own.points.get(key)
                 value = value if before is None else combined(own.kind, before, value)
@@ -94,20 +97,26 @@ class Collection:
                 if value.exemplars:
                     exemplars[own.identity, key] = value.exemplars
             self._tell_of_overflow(own)
+            if not own.points:
+                del snapshot.streams[own.identity]
         self._previous = began
-        self._exemplars = exemplars
+        self._exemplars, self._keys = exemplars, keys
         return snapshot
 
     def _tell_of_overflow(self, stream: Stream) -> None:
-        if OVERFLOW in stream.points and stream.identity not in self._overflowed:
-            self._overflowed.add(stream.identity)
+        if OVERFLOW in stream.points and self._is_new("overflow", stream):
             _logger.warning(
-                "The metric %s has %d series and gets no more: what has other labels is in one "
-                "series with the label otel_metric_overflow. Labels should have few values; a "
-                "View with aggregation_cardinality_limit raises the limit.",
-                stream.name,
-                len(stream.points) - 1,
+                f"The metric {stream.name} has {len(stream.points) - 1} series and gets no more: "
+                "what has other labels is in one series with the label otel_metric_overflow. "
+                "Labels should have few values; a View with aggregation_cardinality_limit raises "
+                "the limit."
             )
+
+    def _is_new(self, told: str, stream: Stream) -> bool:
+        """Whether this has not been told of the metric yet. It then has."""
+        before = len(self._told)
+        self._told.add((told, stream.identity))
+        return len(self._told) > before
 
     def _point(self, own: Stream, key: str, point: Any, began: int) -> Point:
         exemplars = self._exemplars.get((own.identity, key), [])
@@ -120,8 +129,12 @@ class Collection:
             if start >= began or (own.identity, key) in self._starts:
                 start = self._starts.setdefault((own.identity, key), self._previous)
         if own.kind not in (HISTOGRAM, EXPONENTIAL):
-            return Number(_real(point.value), start, exemplars)
-        numbers = (_real(point.sum), point.count, _real(point.min), _real(point.max))
+            value = real(point.value)
+            rounded = isinstance(point.value, int) and isinstance(value, float)
+            if rounded and self._is_new("rounded", own):
+                _logger.warning(f"Integers of the metric {own.name}, of over 64 bits, are rounded")
+            return Number(value, start, exemplars)
+        numbers = (real(point.sum), point.count, real(point.min), real(point.max))
         if own.kind == HISTOGRAM:
             return Buckets(list(point.bucket_counts), *numbers, start, exemplars)
         positive, negative = (
@@ -133,7 +146,7 @@ class Collection:
 
 
 def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
-    value = _real(exemplar.value)
+    value = real(exemplar.value)
     bucket = 0
     if stream.kind == HISTOGRAM:
         bucket = bisect_left(stream.bounds, value)
@@ -147,7 +160,7 @@ def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
         exemplar.time_unix_nano // 1_000_000,
         f"{exemplar.trace_id:032x}" if in_span else "",
         f"{exemplar.span_id or 0:016x}" if in_span else "",
-        dict(exemplar.filtered_attributes or {}),
+        attributes(exemplar.filtered_attributes),
     )
 
 
@@ -155,37 +168,64 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _leave_out(named: str, error: Exception) -> None:
+    health.dropped("invalid_value")
+    # Each metric has a line of its own a minute, whatever its values are.
+    named = named.replace("%", "%%")
+    _logger.warning(f"A value of the metric {named} is left out: %s", error)
+
+
 def made_safe(data: MetricsData) -> MetricsData:
-    """The same data with numbers that every exporter takes, without the points that have none.
-
-    Parameters:
-        data: Metrics with any temporality.
-    """
-
-    def safe(metric: Metric) -> Metric:
-        data: Any = metric.data
-        points: list[Any] = []
-        for point in data.data_points:
-            try:
-                points.append(
-                    replace(point, value=_real(point.value)) if hasattr(point, "value") else point
-                )
-            except (TypeError, ValueError, OverflowError) as error:
-                _logger.warning("A value of the metric %s is left out: %s", metric.name, error)
-        return replace(metric, data=replace(data, data_points=points))
-
+    """Metrics of any temporality as every exporter takes them, without what none can carry."""
     return MetricsData(
         [
             replace(
                 resource,
                 scope_metrics=[
-                    replace(scope, metrics=[safe(metric) for metric in scope.metrics])
+                    replace(
+                        scope,
+                        scope=_safe_scope(scope.scope),
+                        metrics=list(_safe_metrics(scope.metrics)),
+                    )
                     for scope in resource.scope_metrics
                 ],
             )
             for resource in data.resource_metrics
         ]
     )
+
+
+def _safe_scope(scope: InstrumentationScope) -> InstrumentationScope:
+    return InstrumentationScope(
+        text(scope.name), text(scope.version or ""), text(scope.schema_url or "")
+    )
+
+
+def _safe_metrics(metrics: Iterable[Metric]) -> Iterator[Metric]:
+    for metric in metrics:
+        points = list[Any]()
+        for point in metric.data.data_points:
+            try:
+                points.append(_safe_point(point))
+            except Exception as error:
+                _leave_out(metric.name, error)
+        if points:
+            name, description = text(metric.name), text(metric.description or "")
+            data: Any = metric.data
+            data = replace(data, data_points=points)
+            yield replace(metric, name=name, description=description, data=data)
+
+
+def _safe_point(point: Any) -> Any:
+    numbers = [name for name in ("value", "sum", "min", "max") if hasattr(point, name)]
+    safe: dict[str, Any] = {name: real(getattr(point, name)) for name in numbers}
+    safe["exemplars"] = [
+        replace(
+            each, value=real(each.value), filtered_attributes=attributes(each.filtered_attributes)
+        )
+        for each in point.exemplars or ()
+    ]
+    return replace(point, attributes=attributes(point.attributes), **safe)
 
 
 def _metrics(data: MetricsData) -> Iterator[tuple[InstrumentationScope, Metric]]:
@@ -207,31 +247,14 @@ def _stream(scope: InstrumentationScope, metric: Metric) -> Stream:
         case Histogram(data_points=points):
             kind = HISTOGRAM
             bounds = points[0].explicit_bounds if points else ()
+    scope = _safe_scope(scope)
     return Stream(
         scope.name,
         scope.version or "",
         scope.schema_url or "",
-        metric.name,
-        metric.unit or "",
-        metric.description or "",
+        text(metric.name),
+        text(metric.unit or ""),
+        text(metric.description or ""),
         kind,
         tuple(map(float, bounds)),
     )
-
-
-def _real(value: Any) -> Real:
-    """A number of any type as an int or a float.
-
-    Raises:
-        TypeError: It is not a real number.
-    """
-    if type(value) in (int, float):
-        real: Real = value
-        return real
-    try:
-        return index(value)
-    except TypeError:
-        # Text has no __float__, although float() would read it; complex has none either.
-        if not hasattr(value, "__float__"):
-            raise TypeError(f"{value!r} is not a real number") from None
-        return float(value)

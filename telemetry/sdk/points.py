@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-Real = int | float
+from telemetry.sdk.safe import Real, bounded
 
 
 class Exemplar(NamedTuple):
@@ -49,7 +49,7 @@ class Number(NamedTuple):
     def plus(self, other: "Number") -> "Number":
         """The sum of two."""
         start = min(self.start, other.start)
-        return Number(self.value + other.value, start, _newest_of(self, other))
+        return Number(bounded(self.value + other.value), start, _newest_of(self, other))
 
 
 class Buckets(NamedTuple):

@@ -1,10 +1,16 @@
 """From a request's headers to the format of the answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""A request's headers as ASGI has them: names in lower case, and values."""
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+_MAX_LENGTH = 4096
 
 
 class Format(NamedTuple):
@@ -23,6 +29,15 @@ class Format(NamedTuple):
         if self.compressed:
             headers["content-encoding"] = "gzip"
         return headers
+
+
+def header(headers: Headers, name: bytes) -> bytes:
+    """All values of one header, as one list.
+
+    Only the first 4,096 bytes: some servers take headers of any length, and to parse megabytes
+    would hold up other requests for seconds.
+    """
+    return b",".join(value for each, value in headers if each == name)[:_MAX_LENGTH]
 
 
 def format_for(accept: str, accept_encoding: str) -> Format:

@@ -1,88 +1,93 @@
 """The metrics on a port of their own, away from the application's."""
 
-from collections.abc import Mapping
-from contextlib import suppress
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET6
-from socketserver import TCPServer
+import asyncio
+import os
+from functools import partial
+from socket import AF_INET, AF_INET6, create_server, has_dualstack_ipv6, socket
 from threading import Thread
+from typing import Any
 
-from telemetry.sdk.exposition.negotiation import format_for
-from telemetry.sdk.exposition.page import Page, reason
-from telemetry.sdk.exposition.protection import CHALLENGE, DENIED, guard
+from starlette.routing import Route, Router
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from telemetry.quiet import quiet_logger
+from telemetry.sdk.exposition.answer import Answer
+from telemetry.sdk.exposition.page import Page
+
+_logger = quiet_logger(__name__)
+
+MAX_CONNECTIONS = 32
+TIMEOUT = 15.0
+"""Seconds that a connection has for its one request and the answer."""
+
+_MAX_REQUEST = 16_384
 
 
-class MetricsServer(ThreadingHTTPServer):
-    """Serves ``/metrics`` (GET and HEAD) and nothing else, in threads of its own.
+def listen(page: Page, host: str, port: int) -> int:
+    """Serve ``/metrics`` (GET and HEAD) and nothing else, in a thread of its own.
 
-    Parameters:
-        page: What is served.
-        host: The address to listen on.
-        port: The port to listen on.
+    Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
+    for more than 15 s: when there are more connections, the oldest is closed.
+
+    Returns:
+        The port: any that is free for 0.
 
     Raises:
         OSError: Nothing can listen there.
     """
+    is_v6 = ":" in host
+    listening = create_server(
+        (host, port),
+        family=AF_INET6 if is_v6 else AF_INET,
+        dualstack_ipv6=is_v6 and has_dualstack_ipv6(),
+    )
+    if hasattr(os, "register_at_fork"):
+        # A child that lives longer than this process would keep the port.
+        os.register_at_fork(after_in_child=listening.close)
+    app = Router([Route("/metrics", Answer(page), methods=["GET"])])
+    Thread(
+        target=asyncio.run, args=(_serve(app, listening),), name="metrics server", daemon=True
+    ).start()
+    return int(listening.getsockname()[1])
 
-    daemon_threads = True
 
-    def __init__(self, page: Page, host: str, port: int) -> None:
-        self.page = page
-        self.allowed = guard()
-        if ":" in host:
-            self.address_family = AF_INET6
-        super().__init__((host, port), _Handler)
-        Thread(target=self.serve_forever, name="metrics server", daemon=True).start()
+async def _serve(app: Router, listening: socket) -> None:
+    config = Config(
+        app,
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        # Else it would set up the loggers of the application's own uvicorn.
+        log_config=None,
+        h11_max_incomplete_event_size=_MAX_REQUEST,
+    )
+    state = ServerState()
+    state.default_headers = [(b"connection", b"close")]
+    loop = asyncio.get_running_loop()
+    connection = partial(_Connection, config, state, {})
+    server = await loop.create_server(connection, sock=listening, backlog=MAX_CONNECTIONS)
+    await server.serve_forever()
 
-    def server_bind(self) -> None:
-        """Bind without asking the resolver for the address's name, which can take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+class _Connection(H11Protocol):
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.access_log = False
+        self.logger = _logger
+        self.deadline = self.loop.call_later(TIMEOUT, transport.abort)
+        if len(self.connections) > MAX_CONNECTIONS:
+            # Rather one that has not sent a whole request yet.
+            oldest: Any = min(self.connections, key=_precedence)
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.deadline.cancel()
+        super().connection_lost(exc)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: MetricsServer
-    server_version = "metrics"
-    sys_version = ""
-    # For a client that connects and sends nothing.
-    timeout = 30
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
-        if self.path.split("?")[0] != "/metrics":
-            self.send_error(HTTPStatus.NOT_FOUND, "Only /metrics is served here")
-            return
-        if not self.server.allowed(self.headers.get("Authorization", "")):
-            self._send(HTTPStatus.UNAUTHORIZED, CHALLENGE, DENIED.encode())
-            return
-        form = format_for(
-            ",".join(self.headers.get_all("Accept") or ()),
-            ",".join(self.headers.get_all("Accept-Encoding") or ()),
-        )
-        writing = self.server.page.get(form)
-        content: bytes | BaseException | None = None
-        with suppress(TimeoutError):
-            content = writing.content.result(writing.remaining)
-        status, headers = HTTPStatus.OK, form.headers
-        if not isinstance(content, bytes):
-            status, headers = HTTPStatus.SERVICE_UNAVAILABLE, {"content-type": "text/plain"}
-            content = reason(writing).encode()
-        self._send(status, headers, content)
-
-    def _send(self, status: HTTPStatus, headers: Mapping[str, str], content: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Scrapes are not logged."""
+def _precedence(connection: Any) -> tuple[bool, float]:
+    return connection.cycle is not None, connection.deadline.when()

@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import NamedTuple
 
-from prometheus_client import Metric
-
 from telemetry.quiet import quiet_logger
+from telemetry.sdk import health
+from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.negotiation import Format
 
 _logger = quiet_logger(__name__)
@@ -41,25 +41,14 @@ class Writing(NamedTuple):
 class Page:
     """Has the page written, in a thread of its own, since the callbacks of users may block.
 
-    What the process tells of itself is asked for in the thread that asks for the page. It takes
-    a tenth of a millisecond, in which a thread beside a busy event loop would have to wait for
-    the interpreter dozens of times, once for each file in ``/proc``.
-
     Scrapes that ask while a page of the same format is being written share it. After each page
     comes a cooldown of four times as long as it took, half a second at most, so that a flood of
     scrapes leaves the processor to the application; scrapes that ask meanwhile share the next.
-
-    Parameters:
-        write: Makes the page, in OpenMetrics if its first argument is true, from what `prepare`
-            has returned. One thread calls it at a time.
-        prepare: Called in the thread that asks.
+    `write` makes the page, in OpenMetrics if its argument is true, in one thread at a time.
     """
 
-    def __init__(
-        self, write: Callable[[bool, list[Metric]], bytes], prepare: Callable[[], list[Metric]]
-    ) -> None:
+    def __init__(self, write: Callable[[bool], bytes]) -> None:
         self._write = write
-        self._prepare = prepare
         self._writing: dict[Format, Writing] = {}
         self._not_before = 0.0
         self._forked()
@@ -68,11 +57,7 @@ class Page:
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
     def get(self, form: Format) -> Writing:
-        """The page in a format: the one that is being written or, where none is, a new one.
-
-        Parameters:
-            form: The format.
-        """
+        """The page in a format: the one that is being written or, where none is, a new one."""
         with self._lock:
             writing = self._writing.get(form)
             if writing is not None:
@@ -81,25 +66,24 @@ class Page:
         try:
             # Not from a pool: a pool's threads are waited for when the process ends, and a
             # callback that hangs would keep it from ending.
-            arguments = (form, self._prepare())
-            Thread(target=self._run, args=arguments, name="metrics", daemon=True).start()
+            Thread(target=self._run, args=(form,), name="metrics", daemon=True).start()
         except Exception as error:
             self._done(form, error)
         return writing
 
-    def _run(self, form: Format, prepared: list[Metric]) -> None:
+    def _run(self, form: Format) -> None:
         try:
-            self._done(form, self._page(form, prepared))
+            self._done(form, self._page(form))
         except BaseException as error:
             # A SystemExit, too, is meant to end this thread and not the one that waits.
             self._done(form, error)
 
-    def _page(self, form: Format, prepared: list[Metric]) -> bytes:
-        with self._turn:
+    def _page(self, form: Format) -> bytes:
+        with self._one_at_a_time:
             time.sleep(max(0.0, self._not_before - time.monotonic()))
             began = time.monotonic()
             try:
-                page = self._write(form.openmetrics, prepared)
+                page = self._write(form.openmetrics)
                 return gzip.compress(page, compresslevel=1) if form.compressed else page
             finally:
                 ended = time.monotonic()
@@ -113,21 +97,22 @@ class Page:
     def _forked(self) -> None:
         """A lock that another thread held when this process was forked is held for ever."""
         self._lock = Lock()
-        self._turn = Lock()
+        self._one_at_a_time = Lock()
         self._writing.clear()
 
 
-def reason(writing: Writing) -> str:
-    """Why there is no page, in one line for the client; it is logged as well.
+def failure(error: BaseException | None) -> str:
+    """Why there is no page, in one line for the client; it is logged and counted as well.
 
-    Parameters:
-        writing: What has failed, or has taken too long.
+    It took too long, or writing it has raised an error. The error's own text may hold a secret,
+    such as a password in a URL: only the log has it.
     """
-    error = writing.content.result() if writing.content.done() else None
-    if isinstance(error, BaseException):
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
+    health.scrape_failed("timeout" if error is None else "error")
+    if error is None:
+        who = ", ".join(running()) or "a callback, a collector or an exporter"
+        kind, text = f"it took longer than {TIMEOUT:g} s, {who} hangs", ""
     else:
-        cause = f"it took longer than {TIMEOUT:g} s, a callback, a collector or an exporter hangs"
-    line = f"The metrics could not be collected: {cause}"
-    _logger.error("%s. The scrape was answered with status 503.", line)
+        kind, text = type(error).__name__, f": {' '.join(str(error).split())}"
+    line = f"The metrics could not be collected: {kind}"
+    _logger.error(f"{line}%s. The scrape was answered with status 503.", text)
     return f"{line}\n"

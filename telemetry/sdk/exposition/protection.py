@@ -21,16 +21,17 @@ CHALLENGE = {"www-authenticate": "Bearer"}
 """The header of that answer, by RFC 6750."""
 
 
-def guard() -> Callable[[str], bool]:
+def guard() -> Callable[[bytes], bool]:
     """Tells of a scrape's ``Authorization`` header whether it may see the metrics.
 
     Every scrape may where ``TELEMETRY_METRICS_TOKEN`` is not set, and none where it is empty:
     then a secret is missing that should have been there, and a log line says so.
     """
-    token = os.environ.get(METRICS_TOKEN)
-    if token is None:
+    setting = os.environ.get(METRICS_TOKEN)
+    if setting is None:
         return lambda _: True
-    token = token.strip()
+    # Compared as bytes: of text, only ASCII can be compared in constant time.
+    token = os.fsencode(setting.strip())
     if not token:
         _logger.error(
             "%s is empty: /metrics answers 401 to everybody. Give it a token, or unset it.",
@@ -38,10 +39,8 @@ def guard() -> Callable[[str], bool]:
         )
         return lambda _: False
 
-    def allowed(authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(
-            given.strip().encode(), token.encode()
-        )
+    def allowed(authorization: bytes) -> bool:
+        scheme, _, given = authorization.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
 
     return allowed

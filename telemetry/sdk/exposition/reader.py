@@ -1,17 +1,15 @@
 """A metric reader that has its page written from the whole service."""
 
 import os
+from functools import partial
 from threading import Timer
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
-from prometheus_client import Metric
 
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.exposition.own_port import MetricsServer
 from telemetry.sdk.exposition.page import Page
-from telemetry.sdk.exposition.process import process_metrics
-from telemetry.sdk.exposition.registry import registry_metrics
+from telemetry.sdk.exposition.registry import registry_text
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
 
@@ -43,8 +41,8 @@ class EndpointReader(MetricReader):
         self.port = port
         self.service = Service(self)
         self.shows_registry = True
-        self.page = Page(self._write, lambda: list(process_metrics()))
-        self._server: MetricsServer | None = None
+        self.page = Page(self._write)
+        self._listening = False
         # prometheus_client's own variable: without these lines the page has fewer series.
         created = os.environ.get(_CREATED, "").strip().lower() not in ("true", "1", "t")
         self._writers = {True: TextWriter(True, created), False: TextWriter(False)}
@@ -81,13 +79,14 @@ class EndpointReader(MetricReader):
     ) -> None:
         self.service.receive(metrics_data)
 
-    def _write(self, openmetrics: bool, process: list[Metric]) -> bytes:
+    def _write(self, openmetrics: bool) -> bytes:
         reading = self.service.read()
-        collected = [] if reading.several else process
-        if self.shows_registry:
-            collected = [*collected, *registry_metrics(reading.several)]
-        writer = self._writers[openmetrics]
-        return writer.write(reading.snapshot, reading.resource.attributes, collected)
+        write = partial(
+            self._writers[openmetrics].write, reading.snapshot, reading.resource.attributes
+        )
+        if not self.shows_registry:
+            return write()
+        return write(partial(registry_text, openmetrics, reading.several))
 
     def _listen(self) -> None:
         """Listen on the port of its own, unless it does so already.
@@ -95,10 +94,14 @@ class EndpointReader(MetricReader):
         The metrics are not shown elsewhere where the port is taken: they have a port of their
         own because they should not be on the public one.
         """
-        if self.port is None or self._server is not None:
+        if self.port is None or self._listening:
             return
+        # Only who has a port of its own waits for this import.
+        from telemetry.sdk.exposition.own_port import listen
+
         try:
-            self._server = MetricsServer(self.page, self.host, self.port)
+            listen(self.page, self.host, self.port)
+            self._listening = True
         except (OSError, OverflowError) as error:
             _logger.error(
                 "The metrics are not served: cannot listen on %s port %s (%s). Choose another "

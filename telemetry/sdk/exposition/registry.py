@@ -1,8 +1,12 @@
 """The metrics of prometheus_client's global registry: the application's and its libraries'."""
 
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -10,58 +14,147 @@ from prometheus_client import (
     PROCESS_COLLECTOR,
     REGISTRY,
     Metric,
+    generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.samples import Sample
 
-from telemetry.compatibility import collectors_of
+from telemetry.compatibility import collectors_of, is_opentelemetrys
 from telemetry.quiet import quiet_logger
+from telemetry.sdk import health
+from telemetry.sdk.callbacks import calling
+from telemetry.sdk.exposition.text import names_of
 
 _logger = quiet_logger(__name__)
+_warn_once = cache(_logger.warning)
+
+MAX_SIZE = 16 * 2**20
+"""Bytes that one collector may add to a page."""
+
+_Generate = Callable[[Any], bytes]
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-# What it has of the process is on the page already.
+# What is known of the process is on the page already.
 _OWN = (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR)
 
+_NOT_IN_NAMES = re.compile(r"^[0-9]|[^a-zA-Z0-9_:]")
+_NOT_IN_LABELS = re.compile(r"^[0-9]|[^a-zA-Z0-9_]")
 
-def registry_metrics(several: bool) -> list[Metric]:
-    """The families of prometheus_client's global registry, without those of the process.
 
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, they are those of all workers, by
-    prometheus_client's own multiprocess mode:
-    https://prometheus.github.io/client_python/multiprocess/. A collector that raises costs only
-    its own families, and is logged.
+def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> bytes:
+    """The families of prometheus_client's global registry, as that library writes them.
+
+    Those of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set:
+    https://prometheus.github.io/client_python/multiprocess/. Families whose names are taken, by
+    other collectors as well, are left out. A collector that raises, that has what cannot be
+    written, or more than 16 MiB, costs only its own families. All of it is logged.
 
     Parameters:
+        openmetrics: Whether the format is OpenMetrics.
         several: Whether the page is that of several workers.
+        taken: The names that are on the page already.
     """
-    families: list[Metric] = []
-    for name, collect in _collectors():
+    generate: _Generate = generate_openmetrics if openmetrics else generate_latest
+    page = b""
+    # The page has the family target in OpenMetrics only, but it is to have the same families in
+    # both formats.
+    names, left_out = {*taken, "target", "target_info"}, set[str]()
+    for collector, collect in _collectors():
+        text, size = b"", 0
         try:
-            families += list(collect())
-        except Exception as error:
+            with calling(f"the collector {collector}"):
+                for metric in collect():
+                    family = _Family(metric)
+                    size += family.size
+                    if size > MAX_SIZE:
+                        raise ValueError(f"it has more than {MAX_SIZE >> 20} MiB to show")
+                    if not names.isdisjoint(family.names):
+                        left_out.add(family.metric.name)
+                        continue
+                    text += generate(family).removesuffix(b"# EOF\n")
+                    names |= family.names
+            page += text
+        except BaseException as error:
+            health.dropped("collector_failed")
+            # Not by arguments: each collector has a line of its own a minute.
             _logger.error(
-                f"Metrics of prometheus_client's registry are not shown: {name} has raised "
-                f"{type(error).__name__}: {error}"
+                f"Metrics of prometheus_client's registry are not shown: {collector} has failed. "
+                "%s: %s",
+                type(error).__name__,
+                error,
             )
-    if several and families and _MULTIPROCESS not in os.environ:
-        _tell_that_they_are_one_workers()
-    return families
+    if left_out:
+        health.dropped("name_taken", len(left_out))
+        _warn_once(
+            "Of prometheus_client these are not shown, as other metrics have their names: %s",
+            ", ".join(sorted(left_out)),
+        )
+    if several and page and _MULTIPROCESS not in os.environ:
+        _warn_once(
+            "The metrics of prometheus_client's registry are those of the worker that answers the "
+            "scrape, and differ from scrape to scrape. Set %s to an empty folder to have those of "
+            "all workers, or move them to OpenTelemetry, which needs no folder.",
+            _MULTIPROCESS,
+        )
+    return page
 
 
-def _collectors() -> Iterable[tuple[str, Callable[[], Iterable[Metric]]]]:
+def _collectors() -> Iterator[tuple[str, Callable[[], Iterable[Metric]]]]:
     if _MULTIPROCESS in os.environ:
         yield "its multiprocess mode", lambda: MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]
         return
     for collector in collectors_of(REGISTRY):
-        if collector not in _OWN:
+        if collector not in _OWN and not is_opentelemetrys(collector):
             yield f"{type(collector).__module__}.{type(collector).__name__}", collector.collect
 
 
-@cache
-def _tell_that_they_are_one_workers() -> None:
-    _logger.warning(
-        "The metrics of prometheus_client's registry are those of the worker that answers the "
-        "scrape, and differ from scrape to scrape. Set %s to an empty folder to have those of "
-        "all workers, or move them to OpenTelemetry, which needs no folder.",
-        _MULTIPROCESS,
+@dataclass(slots=True)
+class _Family:
+    """One family of a collector's, with names as they are written, and each series once.
+
+    Raises:
+        Exception: It cannot be written.
+    """
+
+    metric: Metric
+    names: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        series: dict[object, Sample] = {}
+        legal: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for sample in self.metric.samples:
+            names = (sample.name, *sample.labels)
+            found = legal.get(names)
+            if found is None:
+                found = legal[names] = _legal(names)
+            if found != names:
+                labels = dict(zip(found[1:], sample.labels.values(), strict=True))
+                sample = sample._replace(name=found[0], labels=labels)
+            series.setdefault((found[0], frozenset(sample.labels.items())), sample)
+            self.size += len("".join(sample.labels.values()))
+        if len(series) < len(self.metric.samples):
+            health.dropped("duplicate", len(self.metric.samples) - len(series))
+            _logger.warning(f"Some series of {self.metric.name} are there twice, and shown once")
+        self.metric = copy(self.metric)
+        self.metric.name = _legal((self.metric.name,))[0]
+        self.metric.samples = list(series.values())
+        self.names = names_of(self.metric.name, self.metric.type) | {
+            each[0] for each in legal.values()
+        }
+
+    def collect(self) -> Iterable[Metric]:
+        return [self.metric]
+
+
+def _legal(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A metric's name and those of its labels as the formats have them."""
+    name, *labels = names
+    result = (
+        _NOT_IN_NAMES.sub("_", name),
+        *(_NOT_IN_LABELS.sub("_", label) for label in labels),
     )
+    if "" in result or len(set(labels)) > len(set(result[1:])):
+        raise ValueError(f"{name} has no name, or several labels of one name")
+    return result

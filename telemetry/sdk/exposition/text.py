@@ -1,20 +1,19 @@
 """A snapshot as text that Prometheus reads."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import accumulate
 from json import dumps
 from typing import Any
 
-from prometheus_client import Metric as ClientMetric
-from prometheus_client import generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.utils import floatToGoString
 
 from telemetry.compatibility import prometheus_names
 from telemetry.quiet import quiet_logger
-from telemetry.sdk.points import Buckets, Exemplar, Number, Point, Real
+from telemetry.sdk import health
+from telemetry.sdk.points import Buckets, Exemplar, Number, Point
+from telemetry.sdk.safe import Real
+from telemetry.sdk.safe import attributes as safe_attributes
 from telemetry.sdk.snapshot import (
     COUNTER,
     EXPONENTIAL,
@@ -55,10 +54,8 @@ _Series = tuple[str, str]
 class _Family:
     """All streams that are shown under one name.
 
-    `sample` is the name of its samples but for a histogram's suffixes, `created` says whether
-    each series has a line that tells when it began, and `exemplars` whether its lines may have
-    exemplars. `series` has the ready text of each stream's
-    points: it is made once for each series and kept for as long as the series is there.
+    `sample` is the name of its samples but for a histogram's suffixes. `series` has the ready
+    text of each stream's points, made once and kept for as long as the series is there.
     """
 
     name: str
@@ -88,9 +85,6 @@ class TextWriter:
     def __init__(self, openmetrics: bool, created: bool = True) -> None:
         self._openmetrics = openmetrics
         self._created = openmetrics and created
-        self._generate: Callable[[Any], bytes] = (
-            generate_openmetrics if openmetrics else generate_latest
-        )
         self._definitions: object = None
         self._families: list[_Family] = []
         self._names: set[str] = set()
@@ -99,17 +93,9 @@ class TextWriter:
         self,
         snapshot: Snapshot,
         resource: Mapping[str, Any],
-        collected: Iterable[ClientMetric] = (),
+        further: Callable[[Collection[str]], bytes] = lambda _: b"",
     ) -> bytes:
-        """The page.
-
-        Parameters:
-            snapshot: What is shown.
-            resource: The attributes of the resource, which become ``target_info``.
-            collected: Families of prometheus_client's own collectors, which follow as that
-                library writes them. One whose name is taken, or that it cannot write, is left
-                out and logged.
-        """
+        """The page: ``target_info``, the snapshot, and what `further` makes of the names taken."""
         definitions = [
             (each.identity, each.unit, each.description, each.kind, each.bounds)
             for each in snapshot.streams.values()
@@ -121,7 +107,7 @@ class TextWriter:
         for family in self._families:
             lines.append(family.header)
             lines += self._series(family, snapshot)
-        text = "".join(lines).encode("utf-8", "replace") + self._rest(collected)
+        text = "".join(lines).encode() + further(self._names)
         return text + b"# EOF\n" if self._openmetrics else text
 
     def _plan(self, snapshot: Snapshot) -> list[_Family]:
@@ -157,7 +143,7 @@ class TextWriter:
         """A family, whose names are then taken, or None where they are taken already."""
         first = group[0]
         name, kind, unit = _name(first), _type(first), prometheus_names()[2](first.unit)
-        names = _names_of(name, kind)
+        names = names_of(name, kind)
         if not self._names.isdisjoint(names):
             # One sample a series is also valid on its own, as a metric of unknown type.
             if sample == name or sample in self._names:
@@ -165,11 +151,10 @@ class TextWriter:
             name, names, unit = sample, {sample}, ""
             kind = "unknown" if self._openmetrics else kind
         self._names |= names
+        described = name if self._openmetrics else sample
         description = first.description.replace("\\", r"\\").replace("\n", r"\n")
         if self._openmetrics:
-            described, description = name, description.replace('"', r"\"")
-        else:
-            described = sample
+            description = description.replace('"', r"\"")
         header = f"# HELP {described} {description}\n# TYPE {described} {kind}\n"
         if self._openmetrics and unit:
             header += f"# UNIT {described} {unit}\n"
@@ -223,37 +208,12 @@ class TextWriter:
         return braces, "".join(line.replace("%", "%%") + " %s\n" for line in lines)
 
     def _target_info(self, resource: Mapping[str, Any]) -> str:
-        labels = _braces(_labels(resource))
+        labels = _braces(_labels(safe_attributes(resource)))
         alone = not self._openmetrics or "target" in self._names
         name = "target_info" if alone else "target"
         kind = "gauge" if alone else "info"
         head = f"# HELP {name} Target metadata\n# TYPE {name} {kind}\n"
         return f"{head}target_info{labels} 1.0\n"
-
-    def _rest(self, collected: Iterable[ClientMetric]) -> bytes:
-        taken, text = [], b""
-        for metric in collected:
-            names = _names_of(metric.name, metric.type) | {each.name for each in metric.samples}
-            # The page has the family target in OpenMetrics only, but it is to have the same in
-            # both formats.
-            if not (self._names | {"target"}).isdisjoint(names):
-                taken.append(metric.name)
-                continue
-            try:
-                text += self._generate(_Collected([metric])).removesuffix(b"# EOF\n")
-            except Exception as error:
-                _logger.error(f"{metric.name} of prometheus_client is not shown: {error}")
-        if taken:
-            _tell_taken(", ".join(sorted(taken)))
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class _Collected:
-    metrics: Sequence[ClientMetric]
-
-    def collect(self) -> Iterable[ClientMetric]:
-        return self.metrics
 
 
 def _lines(family: _Family, template: str, stream: Stream, point: Point) -> str:
@@ -295,15 +255,8 @@ def _exemplar(exemplar: Exemplar) -> str:
     return f" # {{{','.join(labels)}}} {text} {time:.3f}"
 
 
-@cache
-def _tell_taken(names: str) -> None:
-    _logger.warning(
-        "Of prometheus_client these are not shown, as OpenTelemetry has metrics of their names: %s",
-        names,
-    )
-
-
 def _leave_out(stream: Stream, name: str) -> None:
+    health.dropped("name_taken")
     # Not by arguments: each metric has a line of its own a minute.
     _logger.warning(
         f"The metric {stream.name} of {stream.scope} is not shown: another one has the name "
@@ -311,7 +264,8 @@ def _leave_out(stream: Stream, name: str) -> None:
     )
 
 
-def _names_of(name: str, kind: str) -> set[str]:
+def names_of(name: str, kind: str) -> set[str]:
+    """The names that a family of this type takes, its own among them."""
     return {name, *(name + suffix for suffix in _SUFFIXES.get(kind, ()))}
 
 
@@ -333,9 +287,8 @@ def _labels(
 ) -> list[str]:
     """Attributes as labels; an empty value is the same to Prometheus as no label.
 
-    Parameters:
-        reserved: A label that has a meaning of its own here. An attribute of that name is
-            written with ``exported_`` before it, as Prometheus writes such a label of a target.
+    An attribute with a `reserved` name is written with ``exported_`` before it, as Prometheus
+    writes such a label of a target.
     """
     labels: dict[str, list[str]] = {}
     for key, value in sorted(attributes.items()):

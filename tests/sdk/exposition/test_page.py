@@ -1,5 +1,6 @@
 """What a scrape gets when something is wrong: 503 and the cause, and the page as soon as it can."""
 
+import asyncio
 import gc
 import sys
 import threading
@@ -9,17 +10,17 @@ from collections.abc import Iterable
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from telemetry.sdk import snapshot
+from telemetry.sdk import callbacks, snapshot
 from telemetry.sdk.exposition import page
 from tests.support.applications import Measured
-from tests.support.series import parse
+from tests.support.series import parse, values
 from tests.support.versions import needs
 
 
 @pytest.fixture(autouse=True)
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test logs its own errors."""
-    for logger in (page._logger, snapshot._logger):
+    for logger in (page._logger, snapshot._logger, callbacks._logger):
         monkeypatch.setattr(logger, "filters", [])
 
 
@@ -48,7 +49,7 @@ def test_a_callback_that_hangs_is_503_until_it_ends_and_no_other_request_waits(
         proceed.wait(10)
         yield Observation(1)
 
-    measured.provider.get_meter("x").create_observable_gauge("hangs", callbacks=[callback])
+    measured.provider.get_meter("x").create_observable_gauge("stuck", callbacks=[callback])
     measured.client.get("/")
     assert measured.requests() == {("GET", "/"): 1}
     proceed.clear()
@@ -57,7 +58,7 @@ def test_a_callback_that_hangs_is_503_until_it_ends_and_no_other_request_waits(
         patch.setattr(page, "TIMEOUT", 0.3)
         for _ in range(5):
             began = time.monotonic()
-            assert "hangs" in refused(measured)
+            assert "5 s, the callback of stuck hangs" in refused(measured).replace("0.3 s", "5 s")
             assert measured.client.get("/").json() == "ok"
             assert time.monotonic() - began < 2
     # One thread hangs; scrapes that come later wait for the same one.
@@ -68,7 +69,9 @@ def test_a_callback_that_hangs_is_503_until_it_ends_and_no_other_request_waits(
     assert measured.requests() == {("GET", "/"): 6}
 
 
-def test_a_reader_that_raises_is_503_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_raises_is_503_with_its_kind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     measured = Measured()
     measured.client.get("/nope")
 
@@ -77,7 +80,9 @@ def test_a_reader_that_raises_is_503_with_its_reason(monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch:
         patch.setattr("telemetry.sdk.service.Service.receive", fail)
-        assert "RuntimeError: the reader has failed" in refused(measured)
+        assert "RuntimeError" in (refusal := refused(measured))
+    assert "the reader has failed" not in refusal
+    assert "RuntimeError: the reader has failed" in caplog.text
     assert measured.requests() == {("GET", "unmatched"): 1}
 
 
@@ -92,7 +97,7 @@ def test_a_thread_that_cannot_be_started_is_503_once(monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
-        assert "can't start new thread" in refused(measured)
+        assert "RuntimeError" in refused(measured)
     measured.series()
 
 
@@ -121,31 +126,39 @@ def test_a_callback_that_raises_costs_only_its_own_metric() -> None:
     assert measured.requests() == {("GET", "unmatched"): 1}
 
 
-def test_a_callback_that_wants_to_end_the_process_does_not() -> None:
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_callback_that_wants_to_end_the_process_does_not(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     measured = Measured()
     ends = True
 
     def callback(_: CallbackOptions) -> Iterable[Observation]:
         if ends:
-            raise SystemExit(3)
+            raise error("at once")
         yield Observation(1)
 
     measured.provider.get_meter("x").create_observable_gauge("ends", callbacks=[callback])
     measured.client.get("/nope")
-    assert "SystemExit: 3" in refused(measured)
+    series = measured.series()
+    assert values(series, "app_requests_total") == {("GET", "unmatched"): 1}
+    assert not values(series, "ends")
+    assert "The callback of ends has failed" in caplog.text
+    assert f"{error.__name__}: at once" in caplog.text
+    assert "test_page.py" in caplog.text
     ends = False
-    assert measured.requests() == {("GET", "unmatched"): 1}
+    assert values(measured.series(), "ends") == {(): 1}
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
-def test_a_label_that_utf8_has_no_bytes_for_costs_only_itself(accept: str) -> None:
+def test_labels_that_are_not_unicode_stay_apart(accept: str) -> None:
     measured = Measured()
     counter = measured.provider.get_meter("x").create_counter("events")
-    counter.add(1, {"kind": "half \ud800"})
-    counter.add(2, {"kind": "whole"})
+    for value, kind in enumerate(("\ud800", "\ud801", "\udcff", "whole")):
+        counter.add(value, {"kind": kind})
     text = measured.client.get("/metrics", headers={"accept": accept}).text
-    assert 'events_total{kind="half ?"} 1.0' in text
-    assert 'events_total{kind="whole"} 2.0' in text
+    for value, kind in enumerate((r"\\ud800", r"\\ud801", r"\\udcff", "whole")):
+        assert f'events_total{{kind="{kind}"}} {value}.0' in text
     measured.client.get("/nope")
     assert measured.requests() == {("GET", "unmatched"): 1}
 

@@ -32,11 +32,14 @@ def test_a_host_route_does_not_hide_it() -> None:
     measured.series()
 
 
-def test_it_costs_other_routes_nothing() -> None:
+def test_it_stands_first_and_other_routes_are_found_as_before() -> None:
     measured = Measured()
     measured.app.get("/last")(own)
-    measured.series()
-    assert getattr(measured.app.router.routes[-1], "path", None) == "/metrics"
+    measured.app.get("/{anything}/metrics")(own)
+    for path in ("/last", "/a/metrics"):
+        assert measured.client.get(path).text == "own"
+    assert set(measured.requests()) == {("GET", "/last"), ("GET", "/{anything}/metrics")}
+    assert getattr(measured.app.router.routes[0], "path", None) == "/metrics"
 
 
 @pytest.mark.parametrize("shape", ["before", "after", "included", "mounted"])

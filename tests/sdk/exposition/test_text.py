@@ -15,8 +15,7 @@ from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -35,14 +34,12 @@ NO_RESOURCE = "# HELP target_info Target metadata\n# TYPE target_info gauge\ntar
 @pytest.fixture(autouse=True)
 def every_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._logger, "filters", [])
-    module._tell_taken.cache_clear()
 
 
 def written(
     measure: Callable[[MeterProvider], None],
     *,
     openmetrics: bool = False,
-    collected: Iterable[Metric] = (),
 ) -> str:
     """The page of what was measured, without the resource's lines and without when it began."""
     reader = InMemoryMetricReader()
@@ -50,7 +47,7 @@ def written(
     data = reader.get_metrics_data()
     snapshot = Collection().snapshot(data, 0) if data else Snapshot()
     writer = TextWriter(openmetrics, created=False)
-    text = writer.write(snapshot, {}, collected).decode()
+    text = writer.write(snapshot, {}).decode()
     list(parse_openmetrics(text) if openmetrics else parse_text(text))  # type: ignore[no-untyped-call]
     return text.removeprefix(NO_RESOURCE)
 
@@ -247,20 +244,6 @@ def test_two_versions_of_one_meter_add_up() -> None:
             provider.get_meter("scope", version).create_counter("jobs").add(1)
 
     assert "\njobs_total 2.0\n" in both(measure)
-
-
-def test_collectors_of_prometheus_client_follow_unless_their_name_is_taken(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    cpu = CounterMetricFamily("process_cpu_seconds", "CPU", value=7)
-    fds = GaugeMetricFamily("process_open_fds", "Files", value=3)
-    measure = in_one(gauge("process_cpu_seconds_total", 1))
-    for openmetrics in (False, True):
-        text = written(measure, openmetrics=openmetrics, collected=[cpu, fds])
-        assert "\nprocess_cpu_seconds_total 1.0\n" in text
-        assert "7.0" not in text
-        assert "\nprocess_open_fds 3.0\n" in text
-    assert caplog.text.count("of their names: process_cpu_seconds\n") == 1
 
 
 def test_ready_text_of_series_that_are_gone_is_dropped() -> None:

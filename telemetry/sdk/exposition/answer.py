@@ -1,30 +1,26 @@
-"""/metrics as an ASGI application."""
+"""The answer to a scrape, whichever port it comes to."""
 
 import asyncio
 import time
 
 import anyio
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from telemetry.sdk.exposition.negotiation import format_for
-from telemetry.sdk.exposition.page import Page, Writing, reason
+from telemetry.sdk import health
+from telemetry.sdk.exposition.negotiation import Headers, format_for, header
+from telemetry.sdk.exposition.page import Page, Writing, failure
 from telemetry.sdk.exposition.protection import CHALLENGE, DENIED, guard
 
 _MIN_INTERVAL = 0.002
 _POLL_INTERVAL = 0.01
 
 
-class MetricsEndpoint:
-    """Answers a scrape with the page in the format that its headers ask for, or with 503.
+class Answer:
+    """An ASGI application that answers scrapes: with the page, 401, or 503 where there is none.
 
-    It answers 401 where `telemetry.sdk.exposition.protection` does not let it through.
     Scrapes are answered 2 ms apart: two hundred that come at once, and again as soon as they
     are answered, leave the event loop to the application. One alone does not wait.
-
-    Parameters:
-        page: What is served.
     """
 
     def __init__(self, page: Page) -> None:
@@ -34,15 +30,17 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scrape."""
-        answer = await self.answer(Headers(scope=scope))
+        answer = await self.to(scope["headers"])
         await answer(scope, receive, send)
 
-    async def answer(self, headers: Headers) -> Response:
+    async def to(self, headers: Headers) -> Response:
         """The answer to a scrape with these headers."""
-        if not self._allowed(headers.get("authorization", "")):
+        if not self._allowed(header(headers, b"authorization")):
+            health.scrape_failed("unauthorized")
             return PlainTextResponse(DENIED, status_code=401, headers=CHALLENGE)
         form = format_for(
-            ",".join(headers.getlist("accept")), ",".join(headers.getlist("accept-encoding"))
+            header(headers, b"accept").decode("latin-1"),
+            header(headers, b"accept-encoding").decode("latin-1"),
         )
         writing = self._page.get(form)
         await _wait(writing)
@@ -50,12 +48,12 @@ class MetricsEndpoint:
         answer = (
             Response(content, headers=form.headers)
             if isinstance(content, bytes)
-            else PlainTextResponse(reason(writing), status_code=503)
+            else PlainTextResponse(failure(content), status_code=503)
         )
-        await self._turn()
+        await self._keep_apart()
         return answer
 
-    async def _turn(self) -> None:
+    async def _keep_apart(self) -> None:
         now = time.monotonic()
         at = max(now, self._next)
         self._next = at + _MIN_INTERVAL

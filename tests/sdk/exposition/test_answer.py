@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 from starlette.types import Message
 
-from telemetry.sdk.exposition.endpoint import MetricsEndpoint
+from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.page import Page
 from tests.support.applications import Measured, exchange
 from tests.support.series import parse, parse_openmetrics, values
@@ -61,6 +61,23 @@ def test_gzip_where_it_is_accepted(measured: Measured) -> None:
     assert values(parse(gzip.decompress(sent[1]["body"]).decode()), "app_requests_total")
 
 
+@pytest.mark.parametrize("name", [b"accept", b"accept-encoding", b"authorization"])
+def test_a_header_of_megabytes_holds_up_nobody(
+    name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEMETRY_METRICS_TOKEN", "s3cret")
+    answer = Answer(Page(lambda _: b"page"))
+    token = [] if name == b"authorization" else [(b"authorization", b"Bearer s3cret")]
+
+    async def took(value: bytes) -> float:
+        began = time.perf_counter()
+        sent = await exchange(answer, "/metrics", headers=[*token, (name, value)])
+        assert sent[0]["status"] == (401 if name == b"authorization" else 200)
+        return time.perf_counter() - began
+
+    assert asyncio.run(took(b"a;b=c," * 2**20)) < 0.5
+
+
 def test_get_and_head_only(measured: Measured) -> None:
     assert measured.client.head("/metrics").status_code == 200
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
@@ -77,14 +94,14 @@ def slow_page(seconds: float) -> tuple[Page, list[float]]:
         time.sleep(seconds)
         return f"slow {len(collections)}".encode()
 
-    return Page(write, list), collections
+    return Page(write), collections
 
 
 def test_other_requests_go_on_while_the_text_is_written() -> None:
     page, _ = slow_page(0.3)
 
     async def longest_gap() -> float:
-        scrape = asyncio.create_task(exchange(MetricsEndpoint(page), "/metrics"))
+        scrape = asyncio.create_task(exchange(Answer(page), "/metrics"))
         gaps, last = [], time.perf_counter()
         while not scrape.done():
             await asyncio.sleep(0.001)
@@ -98,7 +115,7 @@ def test_other_requests_go_on_while_the_text_is_written() -> None:
 
 def test_scrapes_that_overlap_share_one_writing_and_later_ones_are_fresh() -> None:
     page, collections = slow_page(0.1)
-    endpoint = MetricsEndpoint(page)
+    endpoint = Answer(page)
 
     async def scrapes() -> None:
         answers = await asyncio.gather(*(exchange(endpoint, "/metrics") for _ in range(200)))
@@ -111,7 +128,7 @@ def test_scrapes_that_overlap_share_one_writing_and_later_ones_are_fresh() -> No
 
 def test_a_flood_of_scrapes_leaves_the_processor_to_the_application() -> None:
     page, collections = slow_page(0.02)
-    endpoint = MetricsEndpoint(page)
+    endpoint = Answer(page)
     answers = 0
 
     async def scraper(until: float) -> None:
@@ -134,7 +151,7 @@ def test_a_flood_of_scrapes_leaves_the_processor_to_the_application() -> None:
 
 def test_formats_that_are_asked_for_in_turn_do_not_shorten_the_cooldown() -> None:
     page, collections = slow_page(0.02)
-    endpoint = MetricsEndpoint(page)
+    endpoint = Answer(page)
     accepts = [b"text/plain", OPENMETRICS]
 
     async def scraper(accept: bytes, until: float) -> None:
@@ -152,7 +169,7 @@ def test_formats_that_are_asked_for_in_turn_do_not_shorten_the_cooldown() -> Non
 
 def test_one_scraper_alone_does_not_wait() -> None:
     page, _ = slow_page(0)
-    endpoint = MetricsEndpoint(page)
+    endpoint = Answer(page)
 
     async def scrapes() -> float:
         began = time.perf_counter()
@@ -165,7 +182,7 @@ def test_one_scraper_alone_does_not_wait() -> None:
 
 def test_a_scraper_that_leaves_takes_nothing_from_the_others() -> None:
     page, _ = slow_page(0.2)
-    endpoint = MetricsEndpoint(page)
+    endpoint = Answer(page)
 
     async def scrapes() -> None:
         leaving = asyncio.create_task(exchange(endpoint, "/metrics"))
@@ -205,7 +222,7 @@ def test_a_scrape_is_answered_on_trio() -> None:
     page, _ = slow_page(0.05)
 
     async def scrape() -> list[Message]:
-        return await exchange(MetricsEndpoint(page), "/metrics")
+        return await exchange(Answer(page), "/metrics")
 
     start, body = trio.run(scrape)
     assert (start["status"], body["body"]) == (200, b"slow 1")

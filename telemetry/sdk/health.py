@@ -1,0 +1,83 @@
+"""What telemetry itself has lost or cannot do, as metrics with the prefix ``telemetry_``."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+from telemetry.providers import METER, once_per_provider
+from telemetry.sdk.points import Number
+from telemetry.sdk.snapshot import GAUGE, Snapshot, Stream
+
+_dropped = Counter[str]()
+_failed_scrapes = Counter[str]()
+_failed_pushes = Counter[str]()
+
+
+def dropped(reason: str, points: int = 1) -> None:
+    """Count points that are left out.
+
+    Parameters:
+        reason: One of a few constants in the code, never text of an error.
+        points: How many.
+    """
+    _dropped[reason] += points
+
+
+def scrape_failed(reason: str) -> None:
+    """Count a scrape that was not answered with the metrics.
+
+    Parameters:
+        reason: One of a few constants in the code, never text of an error.
+    """
+    _failed_scrapes[reason] += 1
+
+
+def push_failed() -> None:
+    """Count a push that its receiver did not take."""
+    _failed_pushes[""] += 1
+
+
+@once_per_provider
+def observe(provider: MeterProvider) -> None:
+    """Create the instruments that show the counts above."""
+    meter = provider.get_meter(METER)
+    for name, counts, description in (
+        ("telemetry.points.dropped", _dropped, "Points left out of /metrics or of a push."),
+        ("telemetry.scrapes.failed", _failed_scrapes, "Scrapes not answered with the metrics."),
+        ("telemetry.pushes.failed", _failed_pushes, "Pushes that the receiver did not take."),
+    ):
+        meter.create_observable_counter(name, [_callback(counts)], description=description)
+    # Up-down counters of living workers are added up.
+    meter.create_observable_up_down_counter(
+        "telemetry.workers",
+        [lambda _: [Observation(1)]],
+        description="Processes whose metrics are shown together.",
+    )
+
+
+def add_state(snapshot: Snapshot, data_age: float, sharing_failed: bool) -> None:
+    """Add to a service's snapshot what is said of the service as a whole.
+
+    Parameters:
+        snapshot: The sum over all workers.
+        data_age: Seconds since the worker that has not published for longest last did.
+        sharing_failed: Whether this worker cannot share with the others.
+    """
+    for name, unit, value, description in (
+        ("telemetry.worker.data.age", "s", data_age, "Age of the oldest worker's metrics."),
+        ("telemetry.sharing.failed", "", int(sharing_failed), "1 if workers cannot share."),
+    ):
+        points = {"{}": Number(value, 0)}
+        stream = Stream(METER, "", "", name, unit, description, GAUGE, (), 0, dict(points))
+        snapshot.streams[stream.identity] = stream
+
+
+def _callback(counts: Counter[str]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observations(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(n, {"reason": each} if each else {}) for each, n in counts.items()]
+
+    return observations
+
+
+_failed_pushes[""] = 0
