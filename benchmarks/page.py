@@ -92,7 +92,6 @@ def wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
 def run(short: bool) -> Table:
     """Series, bytes and time of a real replica's page, by its routes and workers."""
     counts = ((10, 2), (40, 2), (10, 3)) if short else (*product((10, 40, 200), (2, 4)),)
-    # A process of its own shows prometheus_client's process_* and python_*, too.
     every = counts if short else (*product((10, 40, 200), (1,)), *counts)
     table = Table(
         "The page of one replica",

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Scope
 from telemetry.compatibility import (
     exclude_from_contrib,
     exclude_from_native,
+    flush_with_fastapi,
     has_native_metrics,
     is_instrumented_by_contrib,
     switch_off_native_metrics,
@@ -31,7 +32,7 @@ from telemetry.sdk.exposition.route import serve_metrics
 from telemetry.sdk.setup.environment import global_meter_provider
 from telemetry.sdk.setup.logs import export_logging
 from telemetry.sdk.setup.readers import readers_of
-from telemetry.sdk.shutdown import flush_after_lifespans
+from telemetry.sdk.shutdown import flush, flush_after_lifespans
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Wiring:
         """Put the measuring middleware around everything that the application answers with."""
         self._settle_native_metrics()
         flush_after_lifespans()
+        if self._app.middleware_stack is not None:
+            flush_with_fastapi(flush)
         remember_routing(self._app.router)
         wrap_middleware_stack(self._app, self._wrapped)
 

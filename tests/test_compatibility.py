@@ -6,6 +6,8 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -245,6 +247,20 @@ def test_fastapis_own_metrics() -> None:
     assert not compatibility.has_native_metrics(plain)
     # It goes on adding the exporters that the environment names.
     assert exporting._telemetry["metrics"] is True
+
+
+@needs("fastapi", "0.142.0")
+def test_fastapi_flushes_when_a_lifespan_ends() -> None:
+    flushes: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        compatibility.flush_with_fastapi(lambda: flushes.append("in time"))
+        yield
+
+    with TestClient(FastAPI(lifespan=lifespan)):
+        assert flushes == []
+    assert flushes == ["in time"]
 
 
 @needs("fastapi", "0.142.0")

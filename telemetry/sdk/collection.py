@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import frexp
 from typing import Any
@@ -64,16 +64,11 @@ class Collection:
         guard_callbacks(guarded)
 
     def snapshot(self, data: MetricsData, began: int) -> Snapshot:
-        """What has been collected, as a snapshot.
+        """What has been collected, with cumulative temporality, since a time in milliseconds.
 
         A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction). A
-        point whose value is none is left out, with a log line that names the instrument. Names
-        and attributes are those of `telemetry.sdk.safe`: points whose attributes are the same
-        then are added up.
-
-        Parameters:
-            data: Metrics with cumulative temporality.
-            began: When the collection began, in milliseconds since the epoch.
+        point whose value is none is left out, with a log line that names the instrument. Points
+        whose attributes are the same when they are made safe are added up.
         """
         snapshot = Snapshot(self.started)
         exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
@@ -181,11 +176,7 @@ def _leave_out(named: str, error: Exception) -> None:
 
 
 def made_safe(data: MetricsData) -> MetricsData:
-    """The same data with what every exporter takes, without the points that have no such values.
-
-    Parameters:
-        data: Metrics with any temporality.
-    """
+    """Metrics of any temporality as every exporter takes them, without what none can carry."""
     return MetricsData(
         [
             replace(
@@ -194,11 +185,7 @@ def made_safe(data: MetricsData) -> MetricsData:
                     replace(
                         scope,
                         scope=_safe_scope(scope.scope),
-                        metrics=[
-                            safe
-                            for metric in scope.metrics
-                            if (safe := _safe_metric(metric)).data.data_points
-                        ],
+                        metrics=list(_safe_metrics(scope.metrics)),
                     )
                     for scope in resource.scope_metrics
                 ],
@@ -214,32 +201,31 @@ def _safe_scope(scope: InstrumentationScope) -> InstrumentationScope:
     )
 
 
-def _safe_metric(metric: Metric) -> Metric:
-    data: Any = metric.data
-    points: list[Any] = []
-    for point in data.data_points:
-        try:
-            numbers = [name for name in ("value", "sum", "min", "max") if hasattr(point, name)]
-            exemplars = [
-                replace(
-                    each,
-                    value=real(each.value),
-                    filtered_attributes=attributes(each.filtered_attributes),
-                )
-                for each in point.exemplars or ()
-            ]
-            safe = {name: real(getattr(point, name)) for name in numbers}
-            points.append(
-                replace(point, attributes=attributes(point.attributes), exemplars=exemplars, **safe)
-            )
-        except Exception as error:
-            _leave_out(metric.name, error)
-    return replace(
-        metric,
-        name=text(metric.name),
-        description=text(metric.description or ""),
-        data=replace(data, data_points=points),
-    )
+def _safe_metrics(metrics: Iterable[Metric]) -> Iterator[Metric]:
+    for metric in metrics:
+        points = list[Any]()
+        for point in metric.data.data_points:
+            try:
+                points.append(_safe_point(point))
+            except Exception as error:
+                _leave_out(metric.name, error)
+        if points:
+            name, description = text(metric.name), text(metric.description or "")
+            data: Any = metric.data
+            data = replace(data, data_points=points)
+            yield replace(metric, name=name, description=description, data=data)
+
+
+def _safe_point(point: Any) -> Any:
+    numbers = [name for name in ("value", "sum", "min", "max") if hasattr(point, name)]
+    safe: dict[str, Any] = {name: real(getattr(point, name)) for name in numbers}
+    safe["exemplars"] = [
+        replace(
+            each, value=real(each.value), filtered_attributes=attributes(each.filtered_attributes)
+        )
+        for each in point.exemplars or ()
+    ]
+    return replace(point, attributes=attributes(point.attributes), **safe)
 
 
 def _metrics(data: MetricsData) -> Iterator[tuple[InstrumentationScope, Metric]]:

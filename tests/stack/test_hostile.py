@@ -7,9 +7,13 @@ import socket
 import string
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tests.support.processes import ROOT, get, script, service, wait_for
+import psutil
+
+from tests.support.processes import ROOT, free_port, get, script, service, wait_for
 from tests.support.series import parse, total, values
 
 COUNTING = """
@@ -77,6 +81,35 @@ def test_two_hundred_scrapes_at_once_are_few_collections(tmp_path: Path) -> None
         # Each takes 0.2 s and is shared by all who come meanwhile.
         (collections,) = values(app.series(), "collections").values()
         assert collections <= 20
+
+
+def test_connections_to_the_own_port_leave_the_application_alone(tmp_path: Path) -> None:
+    """They are many more than the process has file descriptors."""
+    (tmp_path / "counting.py").write_text(COUNTING)
+    own = free_port()
+    start = f"ulimit -n 200; exec {sys.executable} -m uvicorn counting:app --port {{port}}"
+    environment = {
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(own),
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+    }
+    with (
+        service(tmp_path, command=("bash", "-c", start), environment=environment) as app,
+        ExitStack() as stack,
+    ):
+        wait_for(lambda: get(f"http://127.0.0.1:{own}/metrics"), "the port is served")
+        process = psutil.Process(app.process.popen.pid)
+        for _ in range(400):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", own), timeout=10))
+            half.sendall(b"GET /met")
+            time.sleep(0.002)
+            with suppress(OSError):
+                half.sendall(b"r")
+        assert app.get("/") == '"ok"'
+        assert "app_requests_total" in get(f"http://127.0.0.1:{own}/metrics")
+        assert process.num_fds() < 80
+        assert process.num_threads() < 20
+        assert "Traceback" not in app.process.log
 
 
 def test_a_long_event_stream_is_one_request_when_it_ends(tmp_path: Path) -> None:

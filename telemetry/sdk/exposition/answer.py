@@ -17,15 +17,10 @@ _POLL_INTERVAL = 0.01
 
 
 class Answer:
-    """An ASGI application that answers scrapes with a page.
+    """An ASGI application that answers scrapes: with the page, 401, or 503 where there is none.
 
-    The answer is 401 where `telemetry.sdk.exposition.protection` does not let the scrape
-    through, and 503 where there is no page.
     Scrapes are answered 2 ms apart: two hundred that come at once, and again as soon as they
     are answered, leave the event loop to the application. One alone does not wait.
-
-    Parameters:
-        page: What is served.
     """
 
     def __init__(self, page: Page) -> None:

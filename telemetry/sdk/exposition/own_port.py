@@ -28,16 +28,11 @@ _MAX_REQUEST = 16_384
 def listen(page: Page, host: str, port: int) -> int:
     """Serve ``/metrics`` (GET and HEAD) and nothing else, in a thread of its own.
 
-    uvicorn speaks HTTP. Whatever clients do, they keep no more than 32 of the process's file
-    descriptors, and no connection for more than 15 s: of more, the oldest is closed.
-
-    Parameters:
-        page: What is served.
-        host: The address to listen on.
-        port: The port to listen on; 0 for any.
+    Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
+    for more than 15 s: when there are more connections, the oldest is closed.
 
     Returns:
-        The port.
+        The port: any that is free for 0.
 
     Raises:
         OSError: Nothing can listen there.
@@ -55,8 +50,7 @@ def listen(page: Page, host: str, port: int) -> int:
     Thread(
         target=asyncio.run, args=(_serve(app, listening),), name="metrics server", daemon=True
     ).start()
-    bound: int = listening.getsockname()[1]
-    return bound
+    return int(listening.getsockname()[1])
 
 
 async def _serve(app: Router, listening: socket) -> None:

@@ -44,10 +44,7 @@ class Page:
     Scrapes that ask while a page of the same format is being written share it. After each page
     comes a cooldown of four times as long as it took, half a second at most, so that a flood of
     scrapes leaves the processor to the application; scrapes that ask meanwhile share the next.
-
-    Parameters:
-        write: Makes the page, in OpenMetrics if its argument is true. One thread calls it at a
-            time.
+    `write` makes the page, in OpenMetrics if its argument is true, in one thread at a time.
     """
 
     def __init__(self, write: Callable[[bool], bytes]) -> None:
@@ -107,10 +104,8 @@ class Page:
 def failure(error: BaseException | None) -> str:
     """Why there is no page, in one line for the client; it is logged and counted as well.
 
-    The error's own text may hold a secret, such as a password in a URL: only the log has it.
-
-    Parameters:
-        error: What writing the page has raised, or None where it took too long.
+    It took too long, or writing it has raised an error. The error's own text may hold a secret,
+    such as a password in a URL: only the log has it.
     """
     health.scrape_failed("timeout" if error is None else "error")
     if error is None:

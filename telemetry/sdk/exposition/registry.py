@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.samples import Sample
 
 from telemetry.compatibility import collectors_of, is_opentelemetrys
 from telemetry.quiet import quiet_logger
@@ -25,6 +27,7 @@ from telemetry.sdk.callbacks import calling
 from telemetry.sdk.exposition.text import names_of
 
 _logger = quiet_logger(__name__)
+_warn_once = cache(_logger.warning)
 
 MAX_SIZE = 16 * 2**20
 """Bytes that one collector may add to a page."""
@@ -35,21 +38,14 @@ _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 # What is known of the process is on the page already.
 _OWN = (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR)
 
-# What the name of a family of these types ends with in the text format.
-_IN_TEXT = {"counter": "_total", "info": "_info"}
-
-_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-_LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\.)*"'
-_LABELS = rf"\{{(?:{_LABEL},?)*\}}"
-_LINE = re.compile(rf"({_NAME})({_LABELS})? \S+(?: \S+)?(?: # {_LABELS} \S+(?: \S+)?)?")
-_PAIR = re.compile(r'([a-zA-Z0-9_]+)="((?:[^"\\]|\\.)*)"')
+_NOT_IN_NAMES = re.compile(r"^[0-9]|[^a-zA-Z0-9_:]")
+_NOT_IN_LABELS = re.compile(r"^[0-9]|[^a-zA-Z0-9_]")
 
 
 def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> bytes:
     """The families of prometheus_client's global registry, as that library writes them.
 
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, they are those of all workers, by
-    prometheus_client's own multiprocess mode:
+    Those of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set:
     https://prometheus.github.io/client_python/multiprocess/. Families whose names are taken, by
     other collectors as well, are left out. A collector that raises, that has what cannot be
     written, or more than 16 MiB, costs only its own families. All of it is logged.
@@ -68,16 +64,16 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
         text, size = b"", 0
         try:
             with calling(f"the collector {collector}"):
-                for family in collect():
-                    size += _size_of(family)
+                for metric in collect():
+                    family = _Family(metric)
+                    size += family.size
                     if size > MAX_SIZE:
                         raise ValueError(f"it has more than {MAX_SIZE >> 20} MiB to show")
-                    written, own = _written(family, generate)
-                    if names.isdisjoint(own):
-                        text += written
-                        names |= own
-                    else:
-                        left_out.add(family.name)
+                    if not names.isdisjoint(family.names):
+                        left_out.add(family.metric.name)
+                        continue
+                    text += generate(family).removesuffix(b"# EOF\n")
+                    names |= family.names
             page += text
         except BaseException as error:
             health.dropped("collector_failed")
@@ -90,9 +86,17 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
             )
     if left_out:
         health.dropped("name_taken", len(left_out))
-        _tell_taken(", ".join(sorted(left_out)))
+        _warn_once(
+            "Of prometheus_client these are not shown, as other metrics have their names: %s",
+            ", ".join(sorted(left_out)),
+        )
     if several and page and _MULTIPROCESS not in os.environ:
-        _tell_that_they_are_one_workers()
+        _warn_once(
+            "The metrics of prometheus_client's registry are those of the worker that answers the "
+            "scrape, and differ from scrape to scrape. Set %s to an empty folder to have those of "
+            "all workers, or move them to OpenTelemetry, which needs no folder.",
+            _MULTIPROCESS,
+        )
     return page
 
 
@@ -105,65 +109,52 @@ def _collectors() -> Iterator[tuple[str, Callable[[], Iterable[Metric]]]]:
             yield f"{type(collector).__module__}.{type(collector).__name__}", collector.collect
 
 
-def _size_of(family: Metric) -> int:
-    """About as many characters as a family takes on the page."""
-    return sum(
-        len(sample.name) + sum(map(len, sample.labels)) + sum(map(len, sample.labels.values()))
-        for sample in family.samples
-    )
-
-
-def _written(family: Metric, generate: _Generate) -> tuple[bytes, set[str]]:
-    """A family as it is written, each series once, and the names that it has then.
+@dataclass(slots=True)
+class _Family:
+    """One family of a collector's, with names as they are written, and each series once.
 
     Raises:
         Exception: It cannot be written.
     """
-    text = generate(_Collected(family)).decode().removesuffix("# EOF\n")
-    lines, names, seen = list[str](), set[str](), set[object]()
-    for line in text.split("\n"):
-        if line.startswith("# TYPE "):
-            name = line.split(" ")[2]
-            suffix = _IN_TEXT.get(family.type, "")
-            names |= {name, *names_of(name.removesuffix(suffix), family.type)}
-        elif line and not line.startswith("#"):
-            found = _LINE.fullmatch(line)
+
+    metric: Metric
+    names: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        series: dict[object, Sample] = {}
+        legal: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for sample in self.metric.samples:
+            names = (sample.name, *sample.labels)
+            found = legal.get(names)
             if found is None:
-                raise ValueError(f"{family.name} cannot be written: {line:.100}")
-            pairs = _PAIR.findall(found[2] or "")
-            series = (found[1], frozenset(pair for pair in pairs if pair[1]))
-            if len({label for label, _ in pairs}) < len(pairs):
-                raise ValueError(f"{family.name} has labels of one name: {line:.100}")
-            if series in seen:
-                health.dropped("duplicate")
-                _logger.warning(f"Of {family.name} a series is there twice, and shown once")
-                continue
-            seen.add(series)
-            names.add(found[1])
-        lines.append(line)
-    return "\n".join(lines).encode(), names
-
-
-@dataclass(frozen=True, slots=True)
-class _Collected:
-    family: Metric
+                found = legal[names] = _legal(names)
+            if found != names:
+                labels = dict(zip(found[1:], sample.labels.values(), strict=True))
+                sample = sample._replace(name=found[0], labels=labels)
+            series.setdefault((found[0], frozenset(sample.labels.items())), sample)
+            self.size += len("".join(sample.labels.values()))
+        if len(series) < len(self.metric.samples):
+            health.dropped("duplicate", len(self.metric.samples) - len(series))
+            _logger.warning(f"Some series of {self.metric.name} are there twice, and shown once")
+        self.metric = copy(self.metric)
+        self.metric.name = _legal((self.metric.name,))[0]
+        self.metric.samples = list(series.values())
+        self.names = names_of(self.metric.name, self.metric.type) | {
+            each[0] for each in legal.values()
+        }
 
     def collect(self) -> Iterable[Metric]:
-        return [self.family]
+        return [self.metric]
 
 
-@cache
-def _tell_taken(names: str) -> None:
-    _logger.warning(
-        "Of prometheus_client these are not shown, as other metrics have their names: %s", names
+def _legal(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A metric's name and those of its labels as the formats have them."""
+    name, *labels = names
+    result = (
+        _NOT_IN_NAMES.sub("_", name),
+        *(_NOT_IN_LABELS.sub("_", label) for label in labels),
     )
-
-
-@cache
-def _tell_that_they_are_one_workers() -> None:
-    _logger.warning(
-        "The metrics of prometheus_client's registry are those of the worker that answers the "
-        "scrape, and differ from scrape to scrape. Set %s to an empty folder to have those of "
-        "all workers, or move them to OpenTelemetry, which needs no folder.",
-        _MULTIPROCESS,
-    )
+    if "" in result or len(set(labels)) > len(set(result[1:])):
+        raise ValueError(f"{name} has no name, or several labels of one name")
+    return result

@@ -54,10 +54,8 @@ _Series = tuple[str, str]
 class _Family:
     """All streams that are shown under one name.
 
-    `sample` is the name of its samples but for a histogram's suffixes, `created` says whether
-    each series has a line that tells when it began, and `exemplars` whether its lines may have
-    exemplars. `series` has the ready text of each stream's
-    points: it is made once for each series and kept for as long as the series is there.
+    `sample` is the name of its samples but for a histogram's suffixes. `series` has the ready
+    text of each stream's points, made once and kept for as long as the series is there.
     """
 
     name: str
@@ -97,13 +95,7 @@ class TextWriter:
         resource: Mapping[str, Any],
         further: Callable[[Collection[str]], bytes] = lambda _: b"",
     ) -> bytes:
-        """The page.
-
-        Parameters:
-            snapshot: What is shown.
-            resource: The attributes of the resource, which become ``target_info``.
-            further: Makes of the names that are taken the text of what follows.
-        """
+        """The page: ``target_info``, the snapshot, and what `further` makes of the names taken."""
         definitions = [
             (each.identity, each.unit, each.description, each.kind, each.bounds)
             for each in snapshot.streams.values()
@@ -159,11 +151,10 @@ class TextWriter:
             name, names, unit = sample, {sample}, ""
             kind = "unknown" if self._openmetrics else kind
         self._names |= names
+        described = name if self._openmetrics else sample
         description = first.description.replace("\\", r"\\").replace("\n", r"\n")
         if self._openmetrics:
-            described, description = name, description.replace('"', r"\"")
-        else:
-            described = sample
+            description = description.replace('"', r"\"")
         header = f"# HELP {described} {description}\n# TYPE {described} {kind}\n"
         if self._openmetrics and unit:
             header += f"# UNIT {described} {unit}\n"
@@ -296,9 +287,8 @@ def _labels(
 ) -> list[str]:
     """Attributes as labels; an empty value is the same to Prometheus as no label.
 
-    Parameters:
-        reserved: A label that has a meaning of its own here. An attribute of that name is
-            written with ``exported_`` before it, as Prometheus writes such a label of a target.
+    An attribute with a `reserved` name is written with ``exported_`` before it, as Prometheus
+    writes such a label of a target.
     """
     labels: dict[str, list[str]] = {}
     for key, value in sorted(attributes.items()):

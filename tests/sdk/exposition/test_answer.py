@@ -61,6 +61,23 @@ def test_gzip_where_it_is_accepted(measured: Measured) -> None:
     assert values(parse(gzip.decompress(sent[1]["body"]).decode()), "app_requests_total")
 
 
+@pytest.mark.parametrize("name", [b"accept", b"accept-encoding", b"authorization"])
+def test_a_header_of_megabytes_holds_up_nobody(
+    name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEMETRY_METRICS_TOKEN", "s3cret")
+    answer = Answer(Page(lambda _: b"page"))
+    token = [] if name == b"authorization" else [(b"authorization", b"Bearer s3cret")]
+
+    async def took(value: bytes) -> float:
+        began = time.perf_counter()
+        sent = await exchange(answer, "/metrics", headers=[*token, (name, value)])
+        assert sent[0]["status"] == (401 if name == b"authorization" else 200)
+        return time.perf_counter() - began
+
+    assert asyncio.run(took(b"a;b=c," * 2**20)) < 0.5
+
+
 def test_get_and_head_only(measured: Measured) -> None:
     assert measured.client.head("/metrics").status_code == 200
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.sdk.exposition.negotiation import Format, format_for
+from telemetry.sdk.exposition.negotiation import Format, format_for, header
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
@@ -61,3 +61,10 @@ def test_no_header_makes_a_format_of_its_own(accept: str, accept_encoding: str) 
     """Each format that a client can ask for keeps ready text: there must be few of them."""
     form = format_for(accept, accept_encoding)
     assert form in {Format(a, b) for a in (False, True) for b in (False, True)}
+
+
+def test_all_values_of_a_header_are_read_up_to_a_bound() -> None:
+    headers = [(b"accept", b"a"), (b"x", b"b"), (b"accept", b"c")]
+    assert header(headers, b"accept") == b"a,c"
+    assert header(headers, b"authorization") == b""
+    assert header([(b"accept", b"," * 65_000)] * 98, b"accept") == b"," * 4096

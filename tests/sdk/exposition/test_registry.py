@@ -1,10 +1,14 @@
 """prometheus_client's global registry on the page of OpenTelemetry's metrics."""
 
+import asyncio
 import threading
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -33,8 +37,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry without what a test adds, and every log line."""
     before = collectors_of(REGISTRY)
     monkeypatch.setattr(registry._logger, "filters", [])
-    registry._tell_taken.cache_clear()
-    registry._tell_that_they_are_one_workers.cache_clear()
+    registry._warn_once.cache_clear()
     yield
     for collector in collectors_of(REGISTRY):
         if collector not in before:
@@ -44,7 +47,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Custom:
     """A collector of an application's own."""
 
-    def __init__(self, *families: Metric | Exception) -> None:
+    def __init__(self, *families: Metric | BaseException) -> None:
         self.families = families
         REGISTRY.register(self)
 
@@ -54,9 +57,22 @@ class Custom:
 
     def collect(self) -> Iterable[Metric]:
         for each in self.families:
-            if isinstance(each, Exception):
+            if isinstance(each, BaseException):
                 raise each
             yield each
+
+
+class Yielding:
+    """A collector whose families are made when they are asked for."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self.families = families
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        return iter(self.families)
 
 
 def register(registry: CollectorRegistry) -> None:
@@ -146,6 +162,111 @@ def test_a_collector_that_fails_costs_only_its_own_metrics(
     assert not values(series, "half")
     assert "test_registry.Custom has failed" in caplog.text
     assert "no such disk" in caplog.text or "could not convert string to float" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_collector_that_wants_to_end_the_process_does_not(error: type[BaseException]) -> None:
+    Custom(GaugeMetricFamily("half", "", value=1), error())
+    Custom(CounterMetricFamily("whole", "", value=2))
+    series = Measured().series()
+    assert values(series, "whole_total") == {(): 2}
+    assert not values(series, "half")
+
+
+def both(families: Iterable[Metric], measured: Measured) -> list[Any]:
+    """The series of a collector, by a strict parser in both formats."""
+    collector = Custom(*families)
+    shown = [
+        (parse_openmetrics if headers else parse)(
+            measured.client.get("/metrics", headers=headers).text
+        )
+        for headers in ({}, OPENMETRICS)
+    ]
+    REGISTRY.unregister(collector)
+    return shown
+
+
+def test_names_are_compared_as_they_are_written(caplog: pytest.LogCaptureFixture) -> None:
+    measured = Measured()
+    measured.provider.get_meter("shop").create_counter("cart.size").add(1)
+    dotted = Metric("cart_size", "", "gauge")
+    dotted.name = "cart.size"
+    dotted.add_sample("cart.size", {}, 7)
+    free = Metric("free_space", "", "gauge")
+    free.add_sample("free_space", {"a.b": "x", "1c": "y"}, 3)
+    for series in both([dotted, free], measured):
+        assert values(series, "cart_size_total") == {(): 1}
+        assert not values(series, "cart_size")
+        assert values(series, "free_space") == {("y", "x"): 3}
+    assert "have their names: cart_size\n" in caplog.text
+
+
+def test_of_one_family_from_two_collectors_the_first_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Custom(GaugeMetricFamily("shared", "", value=1))
+    for series in both([GaugeMetricFamily("shared", "", value=2)], Measured()):
+        assert values(series, "shared") == {(): 1}
+    assert "have their names: shared\n" in caplog.text
+
+
+def test_a_series_that_is_there_twice_is_shown_once(caplog: pytest.LogCaptureFixture) -> None:
+    twice = GaugeMetricFamily("twice", "", labels=["a"])
+    for number in range(3):
+        twice.add_metric([f"{number % 2}"], number)
+    for series in both([twice], Measured()):
+        assert values(series, "twice") == {("0",): 0, ("1",): 1}
+    assert "Some series of twice are there twice" in caplog.text
+
+
+@pytest.mark.parametrize("labels", [{"": "x"}, {"a.b": "x", "a_b": "y"}])
+def test_labels_that_cannot_be_written_cost_only_their_collector(
+    labels: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = Metric("odd", "", "gauge")
+    odd.add_sample("odd", labels, 1)
+    for series in both([odd], Measured()):
+        assert not values(series, "odd")
+    assert "odd has no name, or several labels of one name" in caplog.text
+
+
+def test_what_a_collector_adds_is_bounded_and_takes_no_more_memory_than_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def endless() -> Iterator[Metric]:
+        for number in range(1_000):
+            yield GaugeMetricFamily(f"g{number}", "", value=1, labels=None)
+            big = GaugeMetricFamily(f"big{number}", "", labels=["a"])
+            big.add_metric(["x" * 2**20], 1)
+            yield big
+            yielded.append(number)
+
+    yielded: list[int] = []
+    huge = GaugeMetricFamily("huge", "", labels=["a"])
+    for number in range(100):
+        huge.add_metric([f"{number}" + "x" * 2**20], 1)
+    Custom(GaugeMetricFamily("small", "", value=1))
+    for families in ([huge], endless()):
+        REGISTRY.register(collector := Yielding(families))
+        tracemalloc.start()
+        page = registry.registry_text(False, False, ())
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        REGISTRY.unregister(collector)
+        assert page.count(b"\n") == 3
+        assert most < 6 * registry.MAX_SIZE
+    assert len(yielded) < 20
+    assert caplog.text.count("it has more than 16 MiB to show") == 2
+
+
+def test_the_stock_reader_beside_ours_adds_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    stock = PrometheusMetricReader()
+    measured = Measured(instrument=False)
+    measured.provider = MeterProvider([stock], shutdown_on_exit=False)
+    measured.instrument()
+    measured.client.get("/nope")
+    assert measured.requests() == {("GET", "unmatched"): 1}
+    assert "not shown" not in caplog.text
 
 
 def test_a_collector_that_hangs_is_503_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
