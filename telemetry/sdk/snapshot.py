@@ -116,9 +116,9 @@ class Snapshot:
         for identity, stream in self.streams.items():
             if stream.kind in (GAUGE, UP_DOWN_COUNTER):
                 continue
-            own = stream.points.keys() - {OVERFLOW}
-            if len(own) <= (allowed := limit(stream)):
+            if len(stream.points) <= (allowed := limit(stream)):
                 continue
+            own = stream.points.keys() - {OVERFLOW}
             oldest = sorted(own, key=lambda key: (stream.points[key].start, key))[:allowed]
             points = {key: stream.points[key] for key in oldest}
             beyond = (stream.points[key] for key in stream.points.keys() - points.keys())
