@@ -11,6 +11,7 @@ from typing import Any
 
 import uvloop
 from fastapi import FastAPI, Request
+from opentelemetry.sdk.metrics import MeterProvider
 
 import telemetry
 from benchmarks.peers import application
@@ -63,12 +64,13 @@ def _application(name: str) -> FastAPI:
 
 async def _added(turns: int) -> dict[str, list[float]]:
     apps: dict[str, tuple[FastAPI, FastAPI]] = {}
-    for number, (name, options) in enumerate(_OPTIONS.items()):
+    for name, options in _OPTIONS.items():
         bare, measured = _application(name), _application(name)
         # Until its own metrics are switched off, FastAPI records them.
         bare._telemetry["metrics"] = False
-        # What shares a provider has the same buckets, or another prefix.
-        telemetry.instrument(measured, prefix=f"app{number}", **options)
+        # What shares a provider has the same buckets.
+        provider = MeterProvider(shutdown_on_exit=False)
+        telemetry.instrument(measured, meter_provider=provider, **options)
         apps[name] = bare, measured
     added: dict[str, list[float]] = {name: [] for name in apps}
     for turn in bar(range(turns), "options"):
@@ -91,8 +93,7 @@ def run(short: bool) -> Table:
     table = Table(
         "Added to one request by the options, in process",
         ["", "µs", "of no option"],
-        "Each on top of the same app without it. `prefix` and `metrics_dependencies` do not "
-        "concern requests.",
+        "Each on top of the same app without it. `metrics_dependencies` does not concern requests.",
     )
     for name, values in added.items():
         share = statistics.median(values) / plain

@@ -10,9 +10,8 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from starlette.types import Receive, Scope, Send
 
 import telemetry
-from telemetry.compatibility import exclude_from_contrib, is_instrumented_by_contrib
-from telemetry.instrumentation.requests import is_counted
-from telemetry.options import RequestNames, names_in
+from telemetry.instrumentation.middleware import is_counted
+from telemetry.request_names import RequestNames, names_in
 
 _call = FastAPI.__call__
 
@@ -35,27 +34,16 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _instrument(self, **options: Any) -> None:
         provider = options.get("meter_provider")
         # FastAPI's own metrics step aside where contrib's are.
-        names = names_in(os.environ, RequestNames.BOTH)
-        instrumented: WeakSet[FastAPI] = WeakSet()
+        names = names_in(os.environ) or RequestNames.BOTH
+        seen: WeakSet[FastAPI] = WeakSet()
 
         async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
-            if not is_counted(scope):
-                if app not in instrumented:
-                    instrumented.add(app)
-                    telemetry.instrument(app, meter_provider=provider, request_metrics=names)
-            elif app.middleware_stack is None:
-                _leave_to_the_outer_one(app)
+            if app not in telemetry._instrumented and app not in seen and not is_counted(scope):
+                seen.add(app)
+                telemetry.instrument(app, meter_provider=provider, request_metrics=names)
             await _call(app, scope, receive, send)
 
         setattr(FastAPI, "__call__", call)  # noqa: B010
 
     def _uninstrument(self, **_: Any) -> None:
         setattr(FastAPI, "__call__", _call)  # noqa: B010
-
-
-def _leave_to_the_outer_one(app: FastAPI) -> None:
-    """Keep contrib's middleware in the application, as FastAPI looks for it, but idle."""
-    if not is_instrumented_by_contrib(app):
-        return
-    app.middleware_stack = app.build_middleware_stack()
-    exclude_from_contrib(app.middleware_stack, "")

@@ -61,33 +61,3 @@ def instance_id() -> dict[str, str]:
 
     resource = Resource.create()
     return {} if _INSTANCE_ID in resource.attributes else {_INSTANCE_ID: str(uuid4())}
-
-
-def add_metric_reader(provider: Any, reader: Any) -> bool:
-    """Add a reader to a meter provider that is there already. False where it takes none.
-
-    A method of the SDK's provider since 1.43. Before, it is done with private names of the SDK
-    that are what that method uses; they were the same from 1.30 to 1.42.
-
-    Parameters:
-        provider: The SDK's meter provider, or an object of another kind.
-        reader: A metric reader that no provider has.
-    """
-    if hasattr(provider, "add_metric_reader"):
-        provider.add_metric_reader(reader)
-        return True
-    consumer = getattr(provider, "_measurement_consumer", None)
-    if consumer is None:
-        return False
-    from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
-
-    storage = MetricReaderStorage(
-        consumer._sdk_config,
-        reader._instrument_class_temporality,
-        reader._instrument_class_aggregation,
-    )
-    with consumer._lock:
-        # Not changed in place: measurements are distributed without the lock.
-        consumer._reader_storages = {**consumer._reader_storages, reader: storage}
-    reader._set_collect_callback(consumer.collect)
-    return True

@@ -6,7 +6,8 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import metrics
@@ -27,11 +27,17 @@ from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
+    ExponentialHistogramDataPoint,
     HistogramDataPoint,
     InMemoryMetricReader,
     PeriodicExportingMetricReader,
 )
-from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    DropAggregation,
+    ExponentialBucketHistogramAggregation,
+    View,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.http import ExcludeList
 from prometheus_client import CollectorRegistry, Gauge
@@ -61,6 +67,40 @@ def test_the_readers_of_a_meter_provider() -> None:
     reader = InMemoryMetricReader()
     assert list(compatibility.metric_readers(MeterProvider([reader]))) == [reader]
     assert list(compatibility.metric_readers(metrics.NoOpMeterProvider())) == []
+
+
+def test_readers_that_are_added_later() -> None:
+    provider, added = MeterProvider(shutdown_on_exit=False), list[object]()
+    compatibility.when_reader_is_added(provider, added.append)
+    reader = InMemoryMetricReader()
+    assert compatibility.add_metric_reader(provider, reader)
+    assert list(compatibility.metric_readers(provider)) == [reader]
+    compatibility.when_reader_is_added(object(), added.append)
+    if hasattr(MeterProvider, "add_metric_reader"):
+        assert added == [reader]
+
+
+def test_a_view_with_exponential_histograms_is_not_that_of_a_page() -> None:
+    views = [
+        View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation()),
+        View(instrument_name="left_out", aggregation=DropAggregation()),
+    ]
+    other = InMemoryMetricReader()
+    provider = MeterProvider([other], views=views, shutdown_on_exit=False)
+    page = InMemoryMetricReader()
+    compatibility.add_metric_reader(provider, page)
+    compatibility.without_exponential_histograms(provider, page)
+    meter = provider.get_meter("x")
+    meter.create_histogram("h", explicit_bucket_boundaries_advisory=[1.0]).record(2)
+    meter.create_counter("left_out").add(1)
+    kinds = []
+    for reader in (other, page):
+        data = reader.get_metrics_data()
+        assert data is not None
+        (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
+        (point,) = metric.data.data_points
+        kinds.append(type(point))
+    assert kinds == [ExponentialHistogramDataPoint, HistogramDataPoint]
 
 
 def test_the_resource_of_a_meter_provider() -> None:
@@ -200,11 +240,27 @@ def test_fastapis_own_metrics() -> None:
     compatibility.switch_off_native_metrics(app)
     # Asked for, by the provider.
     assert recorded(app)
-    assert isinstance(app._telemetry, dict)
-    plain = FastAPI()
-    compatibility.switch_off_native_metrics(plain)
-    assert plain._telemetry["metrics"] is False
-    assert plain._native_telemetry.config is plain._telemetry
+    assert compatibility.has_native_metrics(app)
+    plain, exporting = FastAPI(), FastAPI(telemetry={"auto_configure": True})
+    assert not compatibility.switch_off_native_metrics(plain)
+    assert compatibility.switch_off_native_metrics(exporting)
+    assert not compatibility.has_native_metrics(plain)
+    # It goes on adding the exporters that the environment names.
+    assert exporting._telemetry["metrics"] is True
+
+
+@needs("fastapi", "0.142.0")
+def test_fastapi_flushes_when_a_lifespan_ends() -> None:
+    flushes: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        compatibility.flush_with_fastapi(lambda: flushes.append("in time"))
+        yield
+
+    with TestClient(FastAPI(lifespan=lifespan)):
+        assert flushes == []
+    assert flushes == ["in time"]
 
 
 @needs("fastapi", "0.142.0")
@@ -212,7 +268,8 @@ def test_fastapi_can_be_told_what_to_record() -> None:
     reader = InMemoryMetricReader()
     app = FastAPI()
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    compatibility.use_native_metrics(app, provider, lambda scope: scope["path"] == "/left-out")
+    compatibility.use_native_metrics(app, provider)
+    compatibility.exclude_from_native(app, lambda scope: scope["path"] == "/left-out")
     assert compatibility.has_native_metrics(app)
     client = TestClient(app)
     client.get("/left-out")
@@ -323,27 +380,6 @@ def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
-
-
-def test_the_connections_of_a_uvicorn_server_by_its_coroutine() -> None:
-    server = uvicorn.Server(uvicorn.Config(FastAPI(), port=0, log_level="critical"))
-
-    async def run() -> list[set[object]]:
-        assert list(compatibility.uvicorns_connections()) == []
-        # As below gunicorn's worker, which awaits it.
-        task = asyncio.create_task(below(server.serve()))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        found = list(compatibility.uvicorns_connections())
-        server.should_exit = True
-        await task
-        return found
-
-    async def below(serving: Coroutine[object, object, None]) -> None:
-        await serving
-
-    (found,) = asyncio.run(run())
-    assert found is server.server_state.connections
 
 
 def test_the_overflow_of_a_pool_of_sqlalchemy(caplog: pytest.LogCaptureFixture) -> None:

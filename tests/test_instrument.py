@@ -76,7 +76,7 @@ def test_what_cannot_be_served_costs_a_log_line(
     def fail(*_: object) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr("telemetry.serve_metrics", fail)
+    monkeypatch.setattr("telemetry.wiring.serve_metrics", fail)
     measured = Measured()
     measured.app.get("/")(root)
     assert measured.client.get("/").json() == "ok"

@@ -10,9 +10,9 @@ from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
 import telemetry
-from telemetry.options import RequestNames, names_in
+from telemetry.request_names import names_in
 from tests.support.applications import Measured, exchange
-from tests.support.series import label_names, total, values
+from tests.support.series import label_names, total
 
 DURATION = "app_requests_processing_time_seconds_bucket"
 
@@ -36,16 +36,16 @@ def bounds(app: Measured) -> set[str]:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"excluded_paths": "/health"}, TypeError, r"\['/health'\]"),
+        ({"excluded_paths": "/health"}, TypeError, "a list of paths: '/health'"),
         ({"request_metrics": "http"}, ValueError, "'app', 'http.server', 'both': 'http'"),
-        ({"prefix": 1}, TypeError, "prefix takes letters"),
-        ({"prefix": "my-app"}, ValueError, "the first not a digit: 'my-app'"),
-        ({"prefix": ""}, ValueError, "prefix takes letters"),
+        ({"excluded_paths": ["health"]}, ValueError, "begin with a slash: 'health'"),
+        ({"excluded_paths": [1]}, TypeError, "excluded_paths takes a list of paths"),
+        ({"meter_provider": "x"}, TypeError, "meter_provider takes a MeterProvider: 'x'"),
         ({"buckets": "0.1"}, TypeError, "list of seconds: '0.1'"),
         ({"buckets": 0.1}, TypeError, "list of seconds: 0.1"),
         ({"buckets": ["0.1"]}, TypeError, "list of seconds"),
         ({"buckets": [1, 0.5]}, ValueError, "ascend"),
-        ({"buckets": []}, ValueError, "one at least"),
+        ({"buckets": []}, ValueError, "must be a non-empty, ascending list of seconds"),
         ({"buckets": [float("nan")]}, ValueError, "ascend"),
         ({"labels": ["team"]}, TypeError, "mapping of names to values"),
         ({"labels": {"team": 1}}, TypeError, r"labels\['team'\] takes a string or telemetry"),
@@ -90,27 +90,14 @@ def test_a_view_wins_over_the_buckets() -> None:
     assert bounds(app) == {"7.0", "+Inf"}
 
 
-def test_two_applications_with_different_buckets_need_two_prefixes() -> None:
+def test_two_applications_with_different_buckets_need_two_providers() -> None:
     one, other = measured(), Measured(instrument=False)
-    other.provider = one.provider
-    with pytest.raises(ValueError, match="another prefix than 'app'"):
+    own, other.provider = other.provider, one.provider
+    with pytest.raises(ValueError, match="or a meter provider of its own"):
         other.instrument(buckets=[1])
-    other.instrument(buckets=[1], prefix="other")
-    other.client.get("/nope")
-    assert values(one.series(), "other_requests_total") == {("GET", "unmatched"): 1}
-
-
-def test_a_prefix_in_the_place_of_app() -> None:
-    app = measured(prefix="shop")
-    app.client.get("/items/1")
-    series = app.series()
-    assert values(series, "shop_requests_total") == {("GET", "/items/{item_id}"): 1}
-    ours = {
-        name
-        for name, _ in series
-        if not name.startswith(("process_", "python_", "target_", "cpython_"))
-    }
-    assert {name.partition("_")[0] for name in ours} == {"shop"}
+    other.provider = own
+    other.instrument(buckets=[1])
+    assert bounds(other) == {"1.0", "+Inf"}
 
 
 def test_requests_in_progress_by_method_and_route(caplog: pytest.LogCaptureFixture) -> None:
@@ -198,10 +185,10 @@ def test_a_dependency_that_a_scrape_must_pass() -> None:
 
 def test_the_variable_that_chooses_the_names(caplog: pytest.LogCaptureFixture) -> None:
     chosen = {
-        given: names_in({"TELEMETRY_REQUEST_METRICS": given}, RequestNames.APP)
+        given: names_in({"TELEMETRY_REQUEST_METRICS": given})
         for given in ("", "app", " http.server", "both", "http")
     }
-    assert list(chosen.values()) == ["app", "app", "http.server", "both", "app"]
+    assert list(chosen.values()) == [None, "app", "http.server", "both", None]
     (line,) = caplog.messages
     assert line == "TELEMETRY_REQUEST_METRICS=http: unknown; valid are app, http.server, both"
 

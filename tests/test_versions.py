@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.view import View
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from telemetry import versions
+from telemetry import compatibility, versions
 from telemetry.instrumentor import FastAPIMetricsInstrumentor
 from tests.support.processes import ROOT
 
@@ -57,13 +57,13 @@ def test_a_reader_is_added_to_a_provider_that_has_instruments_already() -> None:
     provider = MeterProvider(shutdown_on_exit=False)
     counter = provider.get_meter("x").create_counter("c")
     reader = InMemoryMetricReader()
-    assert versions.add_metric_reader(provider, reader)
+    assert compatibility.add_metric_reader(provider, reader)
     counter.add(7)
     data = reader.get_metrics_data()
     assert data is not None
     (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
     assert [point.value for point in metric.data.data_points] == [7]  # type: ignore[union-attr]
-    assert not versions.add_metric_reader(object(), InMemoryMetricReader())
+    assert not compatibility.add_metric_reader(object(), InMemoryMetricReader())
 
 
 def test_a_view_takes_the_limit_of_series() -> None:

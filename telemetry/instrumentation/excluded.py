@@ -16,15 +16,48 @@ _logger = logging.getLogger(__name__)
 _VARIABLES = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
 
 
-def urls_excluded() -> Callable[[str], bool] | None:
-    """Tells of a URL whether it is excluded, or None where no variable excludes any.
+class Excluded:
+    """What is not counted, told before a request is routed.
 
     ``OTEL_PYTHON_FASTAPI_EXCLUDED_URLS`` or, where that is not set,
     ``OTEL_PYTHON_EXCLUDED_URLS`` lists regular expressions, separated by commas, that are
     searched for in the URL; see
     https://opentelemetry.io/docs/zero-code/python/configuration/#excluded-urls. An invalid
     expression is logged in one line and excludes nothing.
+
+    Parameters:
+        paths: Paths, without placeholders.
     """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        self.paths = frozenset(paths)
+        self._in_urls = _expressions()
+
+    @property
+    def by_url(self) -> Callable[[Scope], bool] | None:
+        """Tells of a scope whether its URL, without the query, is excluded; None where none is."""
+        in_urls = self._in_urls
+        if in_urls is None:
+            return None
+        return lambda scope: in_urls(str(URL(scope=scope).replace(query="")))
+
+    def __call__(self, scope: Scope) -> bool:
+        """Whether a request is excluded by its path or its URL."""
+        by_url = self.by_url
+        return path_below(scope.get("root_path", ""), scope["path"]) in self.paths or (
+            by_url is not None and by_url(scope)
+        )
+
+    def expressions(self, root_path: str = "") -> list[str]:
+        """The paths as regular expressions that are searched for in a URL.
+
+        Parameters:
+            root_path: What the paths stand below.
+        """
+        return [rf"//[^/]*{re.escape(root_path + path)}$" for path in self.paths]
+
+
+def _expressions() -> Callable[[str], bool] | None:
     variable = next((each for each in _VARIABLES if os.environ.get(each)), None)
     # An empty expression, as a comma at the end makes one, would match every URL.
     listed = os.environ[variable].split(",") if variable else []
@@ -41,27 +74,3 @@ def urls_excluded() -> Callable[[str], bool] | None:
             error,
         )
         return None
-
-
-def url_of(scope: Scope) -> str:
-    """The URL of a request without its query, which the expressions are searched for in."""
-    return str(URL(scope=scope).replace(query=""))
-
-
-def excluding(
-    paths: Collection[str], urls: Callable[[str], bool] | None
-) -> Callable[[Scope], bool]:
-    """Tells of a request that has not been routed yet whether it is excluded.
-
-    Parameters:
-        paths: Paths, without placeholders.
-        urls: What `urls_excluded` returns.
-    """
-    paths = frozenset(paths)
-
-    def excludes(scope: Scope) -> bool:
-        if path_below(scope.get("root_path", ""), scope["path"]) in paths:
-            return True
-        return urls is not None and urls(url_of(scope))
-
-    return excludes

@@ -5,15 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
 
 from telemetry.instrumentation.labels import Pairs
-
-PREFIX = "app"
-"""What the names of the request metrics begin with."""
+from telemetry.providers import METER, once_per_provider
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of the duration histogram in seconds: prometheus_client's own default."""
@@ -59,7 +56,6 @@ class RequestRecorder:
         provider: Where the instruments are made. Their names become, in Prometheus,
             ``app_requests_total``, ``app_responses_total``,
             ``app_requests_processing_time_seconds`` and ``app_requests_in_progress``.
-        prefix: What they begin with in the place of ``app``.
         buckets: Upper bounds of the duration histogram in seconds, unless a view has others.
 
     Attributes:
@@ -67,11 +63,8 @@ class RequestRecorder:
         buckets: As given.
     """
 
-    def __init__(
-        self, provider: MeterProvider, prefix: str = PREFIX, buckets: Sequence[float] = BUCKETS
-    ) -> None:
-        self._meter = meter = provider.get_meter("telemetry.instrumentation")
-        self._prefix = prefix
+    def __init__(self, provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> None:
+        self._meter = meter = provider.get_meter(METER)
         self.buckets = tuple(buckets)
         # Added to and discarded from by several threads at once, it stays right; a number that
         # they add one to and take one from does not.
@@ -81,24 +74,24 @@ class RequestRecorder:
         self._ended: dict[tuple[str, str, int | None, Pairs], _Ended] = {}
         self._waiting: list[_Measurement] = []
         self._duration = meter.create_histogram(
-            f"{prefix}_requests_processing_time",
+            "app_requests_processing_time",
             unit="s",
             description="Time from the arrival of a request to the last byte of its response.",
             explicit_bucket_boundaries_advisory=self.buckets,
         )
         self._sizes: tuple[Histogram, ...] = ()
         meter.create_observable_counter(
-            f"{prefix}_requests",
+            "app_requests",
             callbacks=[self._observe_requests],
             description="Requests that have ended, answered or not.",
         )
         meter.create_observable_counter(
-            f"{prefix}_responses",
+            "app_responses",
             callbacks=[self._observe_responses],
             description="Responses that were started, by status code.",
         )
         meter.create_observable_gauge(
-            f"{prefix}_requests_in_progress",
+            "app_requests_in_progress",
             callbacks=[self._observe_in_progress],
             description="Requests that have begun and not ended.",
         )
@@ -112,7 +105,7 @@ class RequestRecorder:
         if not self._sizes:
             self._sizes = tuple(
                 self._meter.create_histogram(
-                    f"{self._prefix}_{kind}_body_size",
+                    f"app_{kind}_body_size",
                     unit="By",
                     description=description,
                     explicit_bucket_boundaries_advisory=_SIZES,
@@ -208,29 +201,23 @@ class BucketsDifferError(ValueError):
     """Two applications want different buckets of one metric."""
 
 
-_recorders: WeakKeyDictionary[MeterProvider, dict[str, RequestRecorder]] = WeakKeyDictionary()
+_recorder_of = once_per_provider(RequestRecorder)
 
 
-def recorder_of(
-    provider: MeterProvider, prefix: str = PREFIX, buckets: Sequence[float] = BUCKETS
-) -> RequestRecorder:
-    """The recorder of a meter provider and a prefix, made when it is first asked for.
+def recorder_of(provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> RequestRecorder:
+    """The recorder of a meter provider, made when it is first asked for.
 
     Parameters:
         provider: Where the instruments are made.
-        prefix: What their names begin with.
         buckets: Upper bounds of the duration histogram in seconds.
 
     Raises:
         BucketsDifferError: It was made with other buckets.
     """
-    recorders = _recorders.setdefault(provider, {})
-    recorder = recorders.get(prefix)
-    if recorder is None:
-        recorder = recorders[prefix] = RequestRecorder(provider, prefix, buckets)
-    elif recorder.buckets != tuple(buckets):
+    recorder = _recorder_of(provider, buckets)
+    if recorder.buckets != tuple(buckets):
         raise BucketsDifferError(
             f"buckets: another application in this process has {recorder.buckets} for the same "
-            f"metric; use the same, or another prefix than {prefix!r}"
+            "metric; use the same, or a meter provider of its own"
         )
     return recorder

@@ -1,14 +1,14 @@
 """From a request's scope to the template of its route."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from re import Pattern
 from time import monotonic
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Host, Mount, WebSocketRoute
 from starlette.types import Scope
 
 from telemetry.versions import routes_in_full
@@ -31,8 +31,9 @@ class _Template:
 
     `path` is the route's full path and `text` what is shown for it; `host`, `mounts` and
     `pattern` match a request step by step; `methods` are the route's own (None: all);
-    `handled_by` is what routing leaves in the scope; `last` says that the router looks no
-    further once this one has matched.
+    `handled_by` is what routing leaves in the scope; `websocket` says which of the two kinds of
+    connections it takes (None: both); `last` says that the router looks no further once this one
+    has matched.
     """
 
     path: str
@@ -42,6 +43,7 @@ class _Template:
     pattern: Pattern[str]
     methods: frozenset[str] | None
     handled_by: tuple[object, ...]
+    websocket: bool | None = None
     last: bool = False
 
     def matches(self, host: str, path: str) -> bool:
@@ -59,7 +61,7 @@ class _Template:
 
 
 class RouteTemplates:
-    """The templates of an application's routes, included and mounted ones among them.
+    """The templates of a router's routes, included and mounted ones among them.
 
     Routing has already found the route by the time a request ends, and leaves it in the
     scope; it only lacks the prefixes above it. So the templates are laid out once, by the
@@ -67,30 +69,36 @@ class RouteTemplates:
     routing (by a middleware) is matched against the templates.
 
     Parameters:
-        router: Has the application's ``routes``. They are read when the first request ends,
-            and again when there are others.
-        websockets: Whether the templates are those of WebSockets instead of requests.
+        router: Has the ``routes``. They are read when the first request ends, and again when
+            there are others.
+        on_read: Called with all applications that are mounted, each time the routes are read.
+
+    Attributes:
+        mounted: The applications that are mounted, each with the template of its mount.
     """
 
-    def __init__(self, router: Router, *, websockets: bool = False) -> None:
+    def __init__(
+        self, router: Any, on_read: Callable[[Iterable[object]], object] = lambda _: None
+    ) -> None:
         self._router = router
-        self._websockets = websockets
+        self._on_read = on_read
         self._size = -1
         self._read_at = float("-inf")
         self._templates: list[_Template] = []
         self._by_handler: dict[int, list[_Template]] = {}
         self._unknown: dict[int, object] = {}
+        self.mounted: list[tuple[Any, str]] = []
 
     def of(self, scope: Scope, root_path: str, status: int | None = None) -> str:
-        """The template of the route that a request asked for, or `UNMATCHED`.
+        """The template of the route that a connection asked for, or `UNMATCHED`.
 
         Parameters:
-            scope: The request's ASGI scope, as routing has left it.
-            root_path: The scope's ``root_path`` as it was before: mounts move it on.
+            scope: The ASGI scope, as routing has left it.
+            root_path: The scope's ``root_path`` where the router was reached.
             status: The status of the response where one was started.
         """
         if len(self._router.routes) != self._size:
-            self._read()
+            self.read()
         handler = scope.get("route") or scope.get("endpoint")
         if handler is not None:
             found = self._by_handler.get(id(handler))
@@ -105,28 +113,23 @@ class RouteTemplates:
         if status == 404 if handler is not None else "router" in scope:
             return UNMATCHED
         if monotonic() - self._read_at > _MAX_AGE:
-            self._read()
+            self.read()
         return _first(self._templates, scope, root_path)
 
     def has(self, path: str) -> bool:
-        """Whether there is a route or a mount of exactly this path."""
-        self._read()
-        return any(template.path.rstrip("/") == path for template in self._templates)
+        """Whether there is a route for requests, or a mount, of exactly this path."""
+        self.read()
+        return any(
+            template.path.rstrip("/") == path
+            for template in self._templates
+            if not template.websocket
+        )
 
-    def _look_again(self, handler: object) -> list[_Template]:
-        if id(handler) in self._unknown:
-            return []
-        self._read()
-        found = self._by_handler.get(id(handler), [])
-        if not found:
-            if len(self._unknown) >= _MAX_UNKNOWN:
-                self._unknown.clear()
-            self._unknown[id(handler)] = handler
-        return found
-
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Lay out the templates of the routes that there are now."""
         routes = self._router.routes
-        templates = list(_walk(routes, "", _ANYTHING, (), (), self._websockets))
+        self.mounted = []
+        templates = list(self._walk(routes, _Above()))
         by_handler: dict[int, list[_Template]] = {}
         for template in templates:
             for handler in template.handled_by:
@@ -135,6 +138,107 @@ class RouteTemplates:
         self._by_handler = by_handler
         self._read_at = monotonic()
         self._size = len(routes)
+        self._on_read(app for app, _ in self.mounted)
+
+    def _look_again(self, handler: object) -> list[_Template]:
+        if id(handler) in self._unknown:
+            return []
+        self.read()
+        found = self._by_handler.get(id(handler), [])
+        if not found:
+            if len(self._unknown) >= _MAX_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[id(handler)] = handler
+        return found
+
+    def _walk(self, routes: Sequence[BaseRoute], above: "_Above") -> Iterator[_Template]:
+        for route, full in routes_in_full(routes):
+            path = above.path + (getattr(full, "path", None) or "")
+            if isinstance(route, Host):
+                yield from self._walk_below(full.app, replace(above, host=full.host_regex))
+            elif isinstance(route, Mount):
+                mounts = (*above.mounts, full.path_regex)
+                yield from self._walk_below(full.app, replace(above, path=path, mounts=mounts))
+            elif hasattr(full, "path_regex"):
+                methods = getattr(full, "methods", None)
+                yield _Template(
+                    path,
+                    path,
+                    above.host,
+                    above.mounts,
+                    full.path_regex,
+                    None if methods is None else frozenset(methods),
+                    (route, getattr(full, "endpoint", None)),
+                    isinstance(route, WebSocketRoute),
+                )
+
+    def _walk_below(self, mounted: Any, above: "_Above") -> Iterator[_Template]:
+        app, routes = _routes_of(mounted)
+        if any(app is each for each in above.apps):
+            return
+        self.mounted.append((app, above.path))
+        yield from self._walk(routes, replace(above, apps=(*above.apps, app)))
+        path = above.path if above.mounts else ""
+        # Without routes: static files, or an application whose routes cannot be seen.
+        text, handled_by = (UNMATCHED, ()) if routes else (above.path + BELOW, (mounted,))
+        yield _Template(
+            path, text, above.host, above.mounts, _ANYTHING, None, handled_by, last=True
+        )
+
+
+class CountedPaths:
+    """The path that each connection of an application is counted under, if it is counted.
+
+    It has the prefixes of everything that the application is mounted in, measured or not.
+
+    Parameters:
+        router: The application's router.
+        excluded: Route templates of the application that are not counted.
+        on_read: As for `RouteTemplates`.
+    """
+
+    def __init__(
+        self,
+        router: Any,
+        excluded: Collection[str] = (),
+        on_read: Callable[[Iterable[object]], object] = lambda _: None,
+    ) -> None:
+        self._router = router
+        self.excluded = frozenset(excluded)
+        self.templates = RouteTemplates(router, on_read)
+        self._outer: dict[int, RouteTemplates] = {}
+
+    def of(self, scope: Scope, root_path: str, status: int | None = None) -> str | None:
+        """The template that a connection is counted under, `UNMATCHED`, or None if excluded.
+
+        Parameters:
+            scope: The ASGI scope, as routing has left it.
+            root_path: The scope's ``root_path`` where the application was reached.
+            status: The status of the response where one was started.
+        """
+        # Starlette leaves the outermost router there, and the root path that it was reached with.
+        router = scope.get("router", self._router)
+        if router is self._router:
+            path = self.templates.of(scope, root_path, status)
+            return None if path in self.excluded else path
+        templates = self._outer.get(id(router))
+        if templates is None:
+            templates = self._outer[id(router)] = RouteTemplates(router)
+        path = templates.of(scope, scope.get("app_root_path", root_path), status)
+        prefixes = (
+            at for app, at in templates.mounted if getattr(app, "router", app) is self._router
+        )
+        return None if any(path.removeprefix(at) in self.excluded for at in prefixes) else path
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """What stands above routes: the mounts' path and patterns, a host, and the applications."""
+
+    path: str = ""
+    host: Pattern[str] = _ANYTHING
+    mounts: tuple[Pattern[str], ...] = ()
+    apps: tuple[object, ...] = ()
 
 
 def _frontend(scope: Scope, root_path: str) -> str | None:
@@ -150,58 +254,19 @@ def _first(templates: Sequence[_Template], scope: Scope, root_path: str) -> str:
     """What a router would choose: the first for the path and the method, or for the path."""
     path = path_below(root_path, scope["path"])
     host = Headers(scope=scope).get("host", "").rsplit(":", 1)[0].lower()
+    websocket = scope["type"] == "websocket"
     partial: _Template | None = None
     for template in templates:
+        if template.websocket is not None and template.websocket != websocket:
+            continue
         if not template.matches(host, path):
             continue
         if template.last and partial is not None and partial.is_below(template):
             return partial.text
-        if template.methods is None or scope["method"] in template.methods:
+        if template.methods is None or scope.get("method") in template.methods:
             return template.text
         partial = partial or template
     return UNMATCHED if partial is None else partial.text
-
-
-def _walk(
-    routes: Sequence[BaseRoute],
-    prefix: str,
-    host: Pattern[str],
-    mounts: tuple[Pattern[str], ...],
-    above: tuple[object, ...],
-    websockets: bool,
-) -> Iterator[_Template]:
-    for route, full in routes_in_full(routes):
-        path = prefix + (getattr(full, "path", None) or "")
-        if isinstance(route, Host):
-            yield from _walk_below(full.app, prefix, full.host_regex, mounts, above, websockets)
-        elif isinstance(route, Mount):
-            below = (*mounts, full.path_regex)
-            yield from _walk_below(full.app, path, host, below, above, websockets)
-        elif isinstance(route, WebSocketRoute) == websockets and hasattr(full, "path_regex"):
-            methods = getattr(full, "methods", None)
-            known = None if methods is None else frozenset(methods)
-            handled_by = (route, getattr(full, "endpoint", None))
-            yield _Template(path, path, host, mounts, full.path_regex, known, handled_by)
-
-
-def _walk_below(
-    mounted: Any,
-    prefix: str,
-    host: Pattern[str],
-    mounts: tuple[Pattern[str], ...],
-    above: tuple[object, ...],
-    websockets: bool,
-) -> Iterator[_Template]:
-    app, routes = _routes_of(mounted)
-    if any(app is each for each in above):
-        return
-    yield from _walk(routes, prefix, host, mounts, (*above, app), websockets)
-    path = prefix if mounts else ""
-    if routes:
-        yield _Template(path, UNMATCHED, host, mounts, _ANYTHING, None, (), last=True)
-    else:
-        # Static files, or an application whose routes cannot be seen.
-        yield _Template(path, prefix + BELOW, host, mounts, _ANYTHING, None, (mounted,), last=True)
 
 
 def _routes_of(app: Any) -> tuple[Any, Sequence[BaseRoute]]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 
-def wrap_middleware_stack(app: FastAPI, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
+def wrap_middleware_stack(app: Starlette, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
     """Put a middleware around everything that the application answers with.
 
     `FastAPI.add_middleware` makes the latest middleware the outermost, so what it adds sees

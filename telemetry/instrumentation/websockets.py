@@ -1,16 +1,16 @@
-"""The middleware that counts WebSockets, times them, and tells how they have ended."""
+"""What is measured of a WebSocket: that it was opened, for how long, and how it has ended."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
+from functools import partial
 from time import perf_counter
-from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from telemetry.instrumentation.excluded import url_of
 from telemetry.instrumentation.labels import OTHER
-from telemetry.instrumentation.requests import COUNTED
-from telemetry.instrumentation.routes import UNMATCHED, RouteTemplates, path_below
+from telemetry.instrumentation.middleware import Measured
+from telemetry.instrumentation.routes import CountedPaths
+from telemetry.providers import METER, once_per_provider
 from telemetry.quiet import quiet_logger
 
 _logger = quiet_logger(__name__)
@@ -32,26 +32,25 @@ class WebSocketRecorder:
         provider: Where the instruments are made. In Prometheus, their names become
             ``app_websockets_open``, ``app_websockets_opened_total``,
             ``app_websockets_closed_total`` and ``app_websockets_duration_seconds``.
-        prefix: What they begin with in the place of ``app``.
     """
 
-    def __init__(self, provider: MeterProvider, prefix: str) -> None:
-        meter = provider.get_meter("telemetry.instrumentation")
+    def __init__(self, provider: MeterProvider) -> None:
+        meter = provider.get_meter(METER)
         self._open: dict[str, set[object]] = {}
         meter.create_observable_gauge(
-            f"{prefix}_websockets_open",
+            "app_websockets_open",
             callbacks=[self._observe_open],
             description="WebSockets that have been accepted and not ended.",
         )
         self._opened = meter.create_counter(
-            f"{prefix}_websockets_opened", description="WebSockets that have been accepted."
+            "app_websockets_opened", description="WebSockets that have been accepted."
         )
         self._closed = meter.create_counter(
-            f"{prefix}_websockets_closed",
+            "app_websockets_closed",
             description="WebSockets that have ended or were refused, by close code or HTTP status.",
         )
         self._duration = meter.create_histogram(
-            f"{prefix}_websockets_duration",
+            "app_websockets_duration",
             unit="s",
             description="Time from the acceptance of a WebSocket to its end.",
             explicit_bucket_boundaries_advisory=BUCKETS,
@@ -81,98 +80,41 @@ class WebSocketRecorder:
             yield Observation(len(connections), {"path": path})
 
 
-_recorders: WeakKeyDictionary[MeterProvider, dict[str, WebSocketRecorder]] = WeakKeyDictionary()
+websocket_recorder_of = once_per_provider(WebSocketRecorder)
+"""The recorder of a meter provider, made when it is first asked for."""
 
 
-def websocket_recorder_of(provider: MeterProvider, prefix: str) -> WebSocketRecorder:
-    """The recorder of a meter provider and a prefix, made when it is first asked for."""
-    recorders = _recorders.setdefault(provider, {})
-    if prefix not in recorders:
-        recorders[prefix] = WebSocketRecorder(provider, prefix)
-    return recorders[prefix]
-
-
-class WebSocketMetrics:
-    """ASGI middleware that records each WebSocket when it is accepted and when it ends.
+class WebSocketMeasure:
+    """Measures WebSockets, each when it is accepted and when it ends.
 
     It ends with the first of: the application closes it, the client does or is gone, the
     application returns or fails. One that was never accepted was refused.
 
     Parameters:
-        app: The application, with all its other middleware; takes requests and the lifespan, too.
         recorder: Where WebSockets are counted.
-        templates: Finds the route template that one is counted under.
-        excluded_paths: Templates, or paths where no route matched, that are not counted.
-        excluded_urls: Tells of a URL (without its query) whether it is not counted.
+        paths: Finds the path that one is counted under.
+
+    Attributes:
+        begin: Begins with a WebSocket, as `middleware.Middleware` takes it.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        recorder: WebSocketRecorder,
-        templates: RouteTemplates,
-        excluded_paths: Collection[str] = (),
-        excluded_urls: Callable[[str], bool] | None = None,
-    ) -> None:
-        self.app = app
+    def __init__(self, recorder: WebSocketRecorder, paths: CountedPaths) -> None:
         self.recorder = recorder
-        self.templates = templates
-        self.excluded_paths = frozenset(excluded_paths)
-        self.excluded_urls = excluded_urls
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the connection on, and count it."""
-        if scope["type"] != "websocket" or COUNTED in scope:
-            await self.app(scope, receive, send)
-            return
-        scope[COUNTED] = None
-        if self.excluded_urls is not None and self.excluded_urls(url_of(scope)):
-            await self.app(scope, receive, send)
-            return
-        connection = scope[COUNTED] = _Connection(self, scope, receive, send)
-        try:
-            await self.app(scope, connection.receive, connection.send)
-        except Exception:
-            connection.end(_FAILED, _INTERNAL_ERROR)
-            raise
-        except BaseException:
-            connection.end(_FAILED, _ABNORMAL)
-            raise
-        else:
-            # The server does so for an application that has not: a handshake fails.
-            connection.end(_FAILED, _NORMAL)
-        finally:
-            # As RequestMetrics does it, so that nothing waits for the garbage collector.
-            scope[COUNTED] = None
-            connection.scope = scope
-
-    def path_of(self, scope: Scope, root_path: str) -> str | None:
-        """What a WebSocket is counted under, or None where it is not.
-
-        Parameters:
-            scope: Its ASGI scope, after routing.
-            root_path: The scope's ``root_path`` before routing.
-        """
-        path = self.templates.of(scope, root_path)
-        if path is UNMATCHED and path_below(root_path, scope["path"]) in self.excluded_paths:
-            return None
-        return None if path in self.excluded_paths else path
+        self.paths = paths
+        self.begin = partial(_Connection, self)
 
 
-class _Connection:
+class _Connection(Measured):
     """One WebSocket, on its way through the middleware."""
 
     def __init__(
-        self, metrics: WebSocketMetrics, scope: Scope, receive: Receive, send: Send
+        self, measure: WebSocketMeasure, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self._metrics = metrics
-        self.scope = scope
-        self._root_path: str = scope.get("root_path", "")
+        super().__init__(measure.paths, scope)
+        self._recorder = measure.recorder
         self._receive = receive
         self._send = send
-        self._path: str | None = None
-        self._opened_at: float | None = None
+        self._opened_under: str | None = None
         self._ended = False
 
     async def receive(self) -> Message:
@@ -197,6 +139,13 @@ class _Connection:
             case "websocket.http.response.start":
                 self.end(message["status"], _ABNORMAL)
 
+    def finish(self, error: BaseException | None) -> None:
+        """End, if not ended yet. A handshake that is not answered fails."""
+        closed = _NORMAL
+        if error is not None:
+            closed = _INTERNAL_ERROR if isinstance(error, Exception) else _ABNORMAL
+        self.end(_FAILED, closed)
+
     def end(self, refused: int, closed: int) -> None:
         """End, if not ended yet.
 
@@ -214,23 +163,19 @@ class _Connection:
 
     def _open(self) -> None:
         try:
-            self._path = self._metrics.path_of(self.scope, self._root_path)
-            if self._path is not None:
-                self._metrics.recorder.opened(self, self._path)
-                self._opened_at = perf_counter()
+            path = self._opened_under = self.path()
+            if path is not None:
+                self._recorder.opened(self, path)
+                self._begin = perf_counter()
             else:
                 self._ended = True
         except Exception:
             _logger.exception("A WebSocket could not be counted")
 
     def _count_end(self, refused: int, closed: int) -> None:
-        recorder = self._metrics.recorder
-        if self._opened_at is None:
-            path = self._metrics.path_of(self.scope, self._root_path)
+        if self._opened_under is not None:
+            code = str(closed) if closed in _CODES else OTHER
+            self._recorder.ended(self, self._opened_under, code, perf_counter() - self._begin)
+        elif (path := self.path()) is not None:
             code = str(refused) if 100 <= refused < 600 or refused in _CODES else OTHER
-            if path is not None:
-                recorder.ended(self, path, code, None)
-            return
-        code = str(closed) if closed in _CODES else OTHER
-        assert self._path is not None
-        recorder.ended(self, self._path, code, perf_counter() - self._opened_at)
+            self._recorder.ended(self, path, code, None)

@@ -28,6 +28,7 @@ from telemetry.sdk.snapshot import (
     EXPONENTIAL,
     GAUGE,
     HISTOGRAM,
+    OVERFLOW,
     UP_DOWN_COUNTER,
     Identity,
     Snapshot,
@@ -37,10 +38,6 @@ from telemetry.sdk.snapshot import (
 )
 
 _logger = quiet_logger(__name__)
-
-OVERFLOW = '{"otel.metric.overflow":true}'
-"""The attributes of the series that has what no other one has, when a metric has reached its limit
-of series: https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute."""
 
 
 class Collection:

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
+from telemetry.providers import METER, once_per_provider
 from telemetry.sdk.points import Number
 from telemetry.sdk.snapshot import GAUGE, Snapshot, Stream
-
-_SCOPE = "telemetry.sdk"
 
 _dropped = Counter[str]()
 _failed_scrapes = Counter[str]()
@@ -39,9 +38,10 @@ def push_failed() -> None:
     _failed_pushes[""] += 1
 
 
+@once_per_provider
 def observe(provider: MeterProvider) -> None:
-    """Create the instruments that show the counts above. To be called once for each provider."""
-    meter = provider.get_meter(_SCOPE)
+    """Create the instruments that show the counts above."""
+    meter = provider.get_meter(METER)
     for name, counts, description in (
         ("telemetry.points.dropped", _dropped, "Points left out of /metrics or of a push."),
         ("telemetry.scrapes.failed", _failed_scrapes, "Scrapes not answered with the metrics."),
@@ -69,7 +69,7 @@ def add_state(snapshot: Snapshot, data_age: float, sharing_failed: bool) -> None
         ("telemetry.sharing.failed", "", int(sharing_failed), "1 if workers cannot share."),
     ):
         points = {"{}": Number(value, 0)}
-        stream = Stream(_SCOPE, "", "", name, unit, description, GAUGE, (), 0, dict(points))
+        stream = Stream(METER, "", "", name, unit, description, GAUGE, (), 0, dict(points))
         snapshot.streams[stream.identity] = stream
 
 

@@ -28,8 +28,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.compatibility import (
     can_send_no_recorded_value,
-    is_gunicorns_arbiter,
+    redirect,
+    when_an_export_fails,
 )
+from telemetry.quiet import quiet_logger
+from telemetry.sdk import health
 from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
 from telemetry.sdk.service import Reading, Service
@@ -43,6 +46,8 @@ from telemetry.sdk.snapshot import (
     attributes_of,
 )
 
+_logger = quiet_logger(__name__)
+
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
@@ -53,10 +58,9 @@ class NoRecordedValues(MetricsData):
 class Push:
     """Makes a periodic reader export what the whole service has measured.
 
-    The reader goes on collecting at its interval, in each worker, but what it hands to its
-    exporter is the sum over all workers, as on ``/metrics``, and only the worker that leads
-    exports. A series that is no more, as the gauges of a worker that has ended, is ended at the
-    receiver at the next interval, which otherwise would show it for some minutes:
+    At the reader's interval, the worker that leads exports the sum over all workers, as it is on
+    ``/metrics``. A series that is no more, as the gauges of a worker that has ended, is ended at
+    the receiver at the next interval, which otherwise would show it for some minutes:
     https://opentelemetry.io/docs/specs/otel/metrics/data-model/#no-recorded-value.
 
     Parameters:
@@ -68,19 +72,21 @@ class Push:
         self._service = service
         self._name = f"pushed-{len(service.pushing)}"
         service.pushing.append(self)
-        self._export: Callable[..., None] = reader._receive_metrics
+        self._collect: Callable[..., None] = reader.collect
+        self._export = redirect(reader, lambda data, **_: service.receive(data), self._push)
         self._can_end = can_send_no_recorded_value(reader, NoRecordedValues)
         self._closed = False
-        setattr(reader, "_receive_metrics", self._receive)  # noqa: B010
+        when_an_export_fails(reader, health.push_failed)
 
     def flush(self, reading: Reading, timeout_millis: float = 10_000) -> None:
         """Export a reading now, and end the gauges that it has no more."""
-        data = metrics_data(reading.snapshot, reading.resource)
+        # At the time of reading: another worker may have begun to push meanwhile.
+        data = metrics_data(reading.snapshot, reading.resource, now=reading.time)
         self._export(data, timeout_millis=timeout_millis)
         if not self._can_end:
             return
-        gone = _without(self._service.recall(self._name), reading.snapshot)
-        self._service.remember(self._name, _gauges(reading.snapshot))
+        gone = _without(self._service.saved(self._name), reading.snapshot)
+        self._service.save(self._name, _gauges(reading.snapshot))
         if gone.streams:
             data = metrics_data(gone, reading.resource, NoRecordedValues)
             self._export(data, timeout_millis=timeout_millis)
@@ -94,15 +100,16 @@ class Push:
         """Export nothing more."""
         self._closed = True
 
-    def _receive(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> None:
+    def _push(self, timeout_millis: float = 10_000) -> None:
+        """What the reader's thread calls at its interval, and does not end by an exception."""
         if self._service.is_collecting:
-            self._service.receive(metrics_data)
-            return
-        if self._closed or is_gunicorns_arbiter():
-            return
-        self._service.join()
-        if self._service.leads:
-            self.flush(self._service.read(), timeout_millis)
+            self._collect(timeout_millis=timeout_millis)
+        elif not self._closed and self._service.join_unless_forked() and self._service.leads:
+            try:
+                self.flush(self._service.read(), timeout_millis)
+            except BaseException as error:
+                health.push_failed()
+                _logger.warning("The metrics were not pushed: %r", error)
 
 
 def push_deltas(reader: MetricReader) -> None:
@@ -111,12 +118,12 @@ def push_deltas(reader: MetricReader) -> None:
     Parameters:
         reader: Exports what it collects.
     """
-    export: Callable[..., None] = reader._receive_metrics
+    when_an_export_fails(reader, health.push_failed)
 
     def receive(metrics_data: MetricsData, **options: Any) -> None:
         export(made_safe(metrics_data), **options)
 
-    setattr(reader, "_receive_metrics", receive)  # noqa: B010
+    export = redirect(reader, receive)
 
 
 def _gauges(snapshot: Snapshot) -> Snapshot:
@@ -136,16 +143,20 @@ def _without(before: Snapshot, now: Snapshot) -> Snapshot:
 
 
 def metrics_data(
-    snapshot: Snapshot, resource: Resource, kind: type[MetricsData] = MetricsData
+    snapshot: Snapshot,
+    resource: Resource,
+    kind: type[MetricsData] = MetricsData,
+    now: int | None = None,
 ) -> MetricsData:
     """A snapshot as the SDK's data, for an exporter.
 
     Parameters:
-        snapshot: What is exported, at the present time.
+        snapshot: What is exported.
         resource: What it is about.
         kind: The class of the data.
+        now: When it was measured, in nanoseconds since the epoch; by default at present.
     """
-    now = time_ns()
+    now = time_ns() if now is None else now
     scopes: dict[tuple[str, str, str], list[Metric]] = {}
     for stream in snapshot.streams.values():
         metric = Metric(stream.name, stream.description, stream.unit, _data(stream, now))

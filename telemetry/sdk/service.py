@@ -1,34 +1,48 @@
 """What the whole service has measured: this process, or all workers of its group."""
 
 import os
+import sys
+import time
 import weakref
 from collections.abc import Callable
-from threading import Lock, get_ident
-from time import time_ns
+from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.compatibility import is_gunicorn_loaded
+from telemetry.compatibility import (
+    forget_measurements,
+    has_measured,
+    is_gunicorn_loaded,
+    is_gunicorns_arbiter,
+    series_limits,
+)
 from telemetry.quiet import quiet_logger
+from telemetry.sdk import health
 from telemetry.sdk.collection import Collection
-from telemetry.sdk.shutdown import register_for_shutdown
-from telemetry.sdk.snapshot import Snapshot
-from telemetry.sdk.workers.group import worker_group
+from telemetry.sdk.shutdown import flush, register_for_shutdown
+from telemetry.sdk.snapshot import Snapshot, Stream
+from telemetry.sdk.workers.group import named_group, worker_group
 
 if TYPE_CHECKING:
-    from telemetry.sdk.workers.sharing import Sharing
+    from telemetry.sdk.workers.worker import Worker
 
 _logger = quiet_logger(__name__)
 
+_POLL_INTERVAL = 0.5
+
 
 class Reading(NamedTuple):
-    """What was measured, what it is about, and whether that is more than one process."""
+    """What was measured, what it is about, whether that is more than one process, and when.
+
+    `time` is in nanoseconds since the epoch.
+    """
 
     snapshot: Snapshot
     resource: Resource
     several: bool
+    time: int = 0
 
 
 class Pushing(Protocol):
@@ -44,6 +58,10 @@ class Pushing(Protocol):
 class Service:
     """Reads a metric reader's meter provider, and what the other workers of the group share.
 
+    A process belongs to the service once it has joined. What such a process forks does not: it
+    shows, pushes and flushes nothing that it has inherited. Where it measures something itself,
+    it joins as a further worker of the group.
+
     Parameters:
         reader: Collects with cumulative temporality, and hands what it collects to `receive`.
         suffix: Tells its group apart from that of another reader of the same provider.
@@ -56,21 +74,27 @@ class Service:
 
     def __init__(self, reader: MetricReader, suffix: str = "") -> None:
         self.resource: Resource | None = None
-        self._suffix = suffix
         self.pushing: list[Pushing] = []
+        self._suffix = suffix
         self._reader = reader
         self._collection = Collection()
         self._received: MetricsData | None = None
         self._collecting: int | None = None
         self._incomplete = False
-        self._joined = False
-        self._sharing: Sharing | None = None
-        self._remembered: dict[str, Snapshot] = {}
+        self._owner: int | None = None
+        self._group: str | None = None
+        self._worker: Worker | None = None
+        self._saved: dict[str, Snapshot] = {}
+        self._limits: dict[tuple[str, str], int] = {}
         self._duties: list[Callable[[], None]] = []
-        self._forked()
+        self._lock = Lock()
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
+        self._call_callbacks: Callable[[], None] = lambda: None
+        if named_group() and not is_gunicorn_loaded():
+            self._watch()
+            register_for_shutdown(self._leave)
 
     @property
     def is_collecting(self) -> bool:
@@ -80,7 +104,11 @@ class Service:
     @property
     def leads(self) -> bool:
         """Whether this process is the one of the service that does what only one should do."""
-        return self._sharing is None or self._sharing.leads()
+        return self._has_joined and (self._worker is None or self._worker.leads())
+
+    @property
+    def _has_joined(self) -> bool:
+        return self._owner == os.getpid()
 
     def receive(self, data: MetricsData) -> None:
         """Take what the reader has collected."""
@@ -91,26 +119,43 @@ class Service:
 
         Raises:
             Exception: What the SDK raises when it collects.
+            OSError: What the other workers have measured cannot be read.
         """
         with self._lock:
+            now = time.time_ns()
             snapshot, resource = self._collect()
-            if self._sharing is None:
-                return Reading(snapshot, resource, False)
-            total = self._sharing.total(snapshot)
-            resource = self._sharing.resource(self.resource or resource)
-            return Reading(total, resource, self._sharing.several)
+            worker, several = self._worker, False
+            if worker is not None:
+                snapshot = worker.total(snapshot)
+                several = worker.several
+                if not worker.is_alone:
+                    resource = worker.resource(self.resource or resource)
+            if snapshot.streams:
+                age, failed = (worker.data_age, worker.failed) if worker else (0.0, False)
+                health.add_state(snapshot, age, failed)
+            return Reading(snapshot, resource, several, now)
 
     def join(self) -> bool:
-        """Join the group of workers that this process belongs to. False where there is none.
+        """Have this process belong to the service. Whether it is one of a group of workers.
 
-        To be called in a worker, not in the process that forks it. Every call but the first
-        does nothing.
+        To be called in a process that serves, not in the one that forks it. Every call but the
+        first does nothing.
         """
         with self._lock:
-            if not self._joined:
-                self._joined = True
-                self._sharing = self._join(worker_group())
-        return self._sharing is not None
+            if not self._has_joined:
+                self._call_callbacks()
+                self._join(worker_group())
+        return self._worker is not None
+
+    def join_unless_forked(self) -> bool:
+        """Join in a process that serves nothing but pushes. Whether this process has joined.
+
+        What a process that has joined has forked does not, nor does the process that only forks
+        gunicorn's workers.
+        """
+        if self._owner is None and not is_gunicorns_arbiter():
+            self.join()
+        return self._has_joined
 
     def when_leading(self, duty: Callable[[], None]) -> None:
         """Call a function from time to time in the worker that leads the group.
@@ -120,39 +165,39 @@ class Service:
         """
         self._duties.append(duty)
 
-    def remember(self, name: str, snapshot: Snapshot) -> None:
+    def save(self, name: str, snapshot: Snapshot) -> None:
         """Keep a snapshot under a name, for the worker that leads after this one as well."""
-        if self._sharing is None:
-            self._remembered[name] = snapshot
+        if self._worker is None:
+            self._saved[name] = snapshot
         else:
-            self._sharing.remember(name, snapshot)
+            self._worker.save(name, snapshot)
 
-    def recall(self, name: str) -> Snapshot:
-        """What was remembered last under a name, by any worker."""
-        if self._sharing is None:
-            return self._remembered.get(name, Snapshot())
-        return self._sharing.recall(name)
+    def saved(self, name: str) -> Snapshot:
+        """What was saved last under a name, by any worker."""
+        if self._worker is None:
+            return self._saved.get(name, Snapshot())
+        return self._worker.saved(name)
 
     def flush(self) -> None:
         """Let nothing be lost of what was measured, as the process may be about to end.
 
         Of the workers that leave together, the last one sends what all have measured.
         """
-        if not self._joined and is_gunicorn_loaded():
-            # The arbiter, which has loaded the application for its workers and serves nothing.
+        # gunicorn's arbiter may have loaded the application for its workers.
+        if not self._has_joined and (is_gunicorn_loaded() or not self.join_unless_forked()):
             return
-        if self._sharing is None:
+        if self._worker is None:
             if self.pushing:
                 self._end(self._send())
             return
         with self._lock:
-            leads = self._sharing.leave(self._collect()[0])
+            leads = self._worker.leave(self._collect()[0])
         if not leads or not self.pushing:
             return
         last: bool | None = None
         while last is None:
             reading = self._send()
-            last = self._sharing.hand_over()
+            last = self._worker.hand_over()
         if last:
             self._end(reading)
 
@@ -166,52 +211,92 @@ class Service:
         for each in self.pushing:
             each.end(reading)
 
-    def _join(self, name: str | None) -> "Sharing | None":
-        if name is None:
-            return None
+    def _join(self, group: str | None) -> None:
+        self._owner = os.getpid()
+        self._group = group
+        if group is None:
+            return
         try:
-            from telemetry.sdk.workers.sharing import Sharing
+            from telemetry.sdk.workers.worker import Worker
+        except ImportError as error:
+            _logger.error("Each worker shows its own metrics only: %s", error)
+            return
+        self._worker = Worker(group + self._suffix, self._limit)
+        self._worker.start(self._publish)
+        if not named_group():
+            register_for_shutdown(self._leave)
 
-            sharing = Sharing(name + self._suffix)
-        except (OSError, ImportError) as error:
-            _logger.error(
-                "Each worker shows its own metrics only: workers cannot share files here (%s). "
-                "Set TMPDIR to a folder of this user's where files can be locked.",
-                error,
-            )
-            return None
-        sharing.start(self._turn)
+    def _leave(self) -> None:
         # What is pushed is flushed with its provider.
-        if not self.pushing:
-            register_for_shutdown(self.flush)
-        return sharing
+        if not self.pushing and (self._has_joined or has_measured(self._reader)):
+            self.flush()
+
+    def _publish(self) -> None:
+        if self._worker is None:
+            return
+        with self._lock:
+            self._worker.publish(self._collect()[0])
+        if self._worker.leads():
+            for duty in self._duties:
+                duty()
+
+    def _limit(self, stream: Stream) -> int:
+        key = stream.scope, stream.name
+        if key not in self._limits:
+            self._limits = series_limits(self._reader)
+        return self._limits.setdefault(key, sys.maxsize)
 
     def _collect(self) -> tuple[Snapshot, Resource]:
-        self._collecting = get_ident()
-        try:
-            if self._incomplete:
-                # What observable instruments have said in a collection that was broken off would
-                # be added to what they say in the next one.
-                self._reader.collect()
-            self._received = None
-            self._incomplete = True
-            began = time_ns() // 1_000_000
-            self._reader.collect()
-            self._incomplete = False
-        finally:
-            self._collecting = None
+        if self._incomplete:
+            # What observable instruments have said in a collection that was broken off would be
+            # added to what they say in the next one.
+            self._collect_once()
+        self._received = None
+        began = time.time_ns() // 1_000_000
+        self._collect_once()
         data = self._received or MetricsData([])
         resource = data.resource_metrics[0].resource if data.resource_metrics else None
         return self._collection.snapshot(data, began), resource or Resource.get_empty()
 
-    def _turn(self) -> None:
-        if self._sharing is not None:
+    def _collect_once(self) -> None:
+        self._collecting = get_ident()
+        self._incomplete = True
+        try:
+            self._reader.collect()
+        finally:
+            self._collecting = None
+        self._incomplete = False
+
+    def _watch(self) -> None:
+        """Join as soon as this process measures something, without serving anything."""
+
+        def run() -> None:
+            while not self._has_joined and not has_measured(self._reader):
+                time.sleep(_POLL_INTERVAL)
             with self._lock:
-                self._sharing.publish(self._collect()[0])
-            if self._duties and self._sharing.leads():
-                for duty in self._duties:
-                    duty()
+                if self._has_joined:
+                    return
+                if group := self._group or named_group():
+                    self._join(group)
+                    # It calls no exit handlers at the end of its processes.
+                    if util := sys.modules.get("multiprocessing.util"):
+                        util.Finalize(None, flush, exitpriority=0)
+                    return
+            _logger.warning(
+                "What process %d measures is not shown: it was forked from a process of the "
+                "service. TELEMETRY_WORKER_GROUP makes it a worker of its own.",
+                os.getpid(),
+            )
+
+        Thread(target=run, name="metrics watch", daemon=True).start()
 
     def _forked(self) -> None:
         """A lock that another thread held when this process was forked is held for ever."""
         self._lock = Lock()
+        self._worker = None
+        if self._owner is not None:
+            self._collection = Collection()
+            self._collecting = None
+            self._call_callbacks = forget_measurements(self._reader)
+        if self._owner is not None or (named_group() and not is_gunicorn_loaded()):
+            self._watch()

@@ -134,7 +134,7 @@ def flush_after_lifespans() -> None:
 
     Servers end a process by a signal as soon as they are told (uvicorn raises the SIGTERM that
     it was sent once more), so that functions registered with `atexit` come too late or not at
-    all. It holds for every application, since one that is instrumented within its lifespan has
-    entered it already.
+    all. It holds for every application that starts from now on, since the lifespan is that of
+    the outermost one, which may not be the one that is measured.
     """
     setattr(Router, "lifespan", _flushing_lifespan)  # noqa: B010

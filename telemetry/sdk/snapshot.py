@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from typing import Any
 
 from telemetry.quiet import quiet_logger
@@ -16,6 +17,10 @@ GAUGE = "gauge"
 HISTOGRAM = "histogram"
 
 EXPONENTIAL = "exponential_histogram"
+
+OVERFLOW = '{"otel.metric.overflow":true}'
+"""The attributes of the series that has what no other one has, when a metric has reached its limit
+of series: https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute."""
 
 Identity = tuple[str, str, int]
 
@@ -96,6 +101,27 @@ class Snapshot:
             own = self.streams.get(identity)
             if own is not None and own.adds_up_with(stream):
                 points = _merged(stream.kind, own.points, points)
+            self.streams[identity] = stream.with_points(points)
+
+    def limit_series(self, limit: Callable[[Stream], int]) -> None:
+        """Put what is beyond a metric's limit of series into its overflow series.
+
+        The series that began first stay, whichever worker is asked. Gauges and up-down counters
+        are of the living, each of which keeps to the limit itself.
+
+        Parameters:
+            limit: How many series a metric may have, beside the overflow series.
+        """
+        for identity, stream in self.streams.items():
+            if stream.kind in (GAUGE, UP_DOWN_COUNTER):
+                continue
+            own = stream.points.keys() - {OVERFLOW}
+            if len(own) <= (allowed := limit(stream)):
+                continue
+            oldest = sorted(own, key=lambda key: (stream.points[key].start, key))[:allowed]
+            points = {key: stream.points[key] for key in oldest}
+            beyond = (stream.points[key] for key in stream.points.keys() - points.keys())
+            points[OVERFLOW] = reduce(partial(combined, stream.kind), beyond)
             self.streams[identity] = stream.with_points(points)
 
     def to_json(self) -> str:

@@ -40,10 +40,11 @@ app_responses_total{method="GET",path="/items/{id}",status_code="200"} 1.0
 # TYPE app_requests_in_progress gauge
 app_requests_in_progress 0.0
 # TYPE app_memory_usage_bytes gauge
+# TYPE app_file_descriptor_limit gauge
 # TYPE app_thread_pool_in_use gauge
 # TYPE app_thread_pool_size gauge
 # TYPE app_thread_pool_waiting gauge
-# TYPE app_file_descriptor_limit gauge
+# TYPE app_worker_starts_total counter
 """
     # The descriptions are free to change, the memory is what it is.
     shown = [

@@ -315,9 +315,9 @@ def test_an_instrumented_application_mounted_in_one_that_is_not() -> None:
         client.get(path)
     client.get("/sub/v1/i/1", headers={"x-deny": "1"})
     assert inner.responses() == {
-        ("GET", "/v1/i/{x}", "200"): 1,
-        ("GET", "/v2/i/{x}", "200"): 1,
-        ("GET", "/v1/i/{x}", "401"): 1,
+        ("GET", "/sub/v1/i/{x}", "200"): 1,
+        ("GET", "/sub/v2/i/{x}", "200"): 1,
+        ("GET", "/sub/v1/i/{x}", "401"): 1,
     }
 
 
@@ -400,7 +400,7 @@ def test_unknown_handlers_are_not_kept_without_end(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("telemetry.instrumentation.routes._MAX_UNKNOWN", 10)
     templates = RouteTemplates(APIRouter())
     for _ in range(100):
-        scope = {"path": "/", "method": "GET", "headers": [], "endpoint": object()}
+        scope = {"type": "http", "path": "/", "method": "GET", "headers": [], "endpoint": object()}
         assert templates.of(scope, "", 200) == UNMATCHED
     assert len(templates._unknown) <= 10
 

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from starlette.middleware.errors import ServerErrorMiddleware
 
-from telemetry.instrumentation.requests import RequestMetrics
+from telemetry.instrumentation.middleware import Middleware
 from tests.support.applications import Measured
 from tests.support.series import total
 
@@ -20,7 +20,7 @@ def test_it_is_outside_of_starlettes_own() -> None:
     measured = Measured()
     measured.client.get("/")
     stack = measured.app.middleware_stack
-    assert isinstance(stack, RequestMetrics)
+    assert isinstance(stack, Middleware)
     assert isinstance(stack.app, ServerErrorMiddleware)
 
 

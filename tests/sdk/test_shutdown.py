@@ -41,7 +41,6 @@ async def run(provider: Provider) -> list[tuple[str, int]]:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # As late as this, when the middleware is in place.
         shutdown.own_shutdown(provider)
         yield
 
@@ -51,6 +50,7 @@ async def run(provider: Provider) -> list[tuple[str, int]]:
     async def receive() -> Message:
         return {"type": "lifespan.startup"}
 
+    shutdown.flush_after_lifespans()
     await FastAPI(lifespan=lifespan)({"type": "lifespan"}, receive, send)
     return seen
 

@@ -127,25 +127,45 @@ def grpc_receiver() -> Iterator[tuple[str, GrpcReceiver]]:
 
 
 class HttpReceiver:
-    """Keeps the spans and the log records that it receives, each with its service's name."""
+    """Keeps the spans and the log records that it receives, each with its service's name.
+
+    `metrics` has the latest of each metric, by its instance's id and its name.
+    """
 
     def __init__(self) -> None:
         self.spans: list[tuple[str, Span]] = []
         self.logs: list[tuple[str, LogRecord]] = []
+        self.metrics: dict[tuple[str, str], Metric] = {}
+
+    def counts(self, name: str) -> dict[str, int]:
+        """The sum over a counter's or a histogram's series, by the instance that has pushed it."""
+        found: dict[str, int] = {}
+        for (instance, each), metric in self.metrics.items():
+            if each == name:
+                counts = [int(point.as_int or point.as_double) for point in metric.sum.data_points]
+                counts += [point.count for point in metric.histogram.data_points]
+                found[instance] = sum(counts)
+        return found
 
     def receive(self, path: str, body: bytes) -> None:
-        if path == "/v1/traces":
+        if path == "/v1/metrics":
+            for resource in messages.ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                instance = _attribute(resource.resource.attributes, "service.instance.id")
+                for scope in resource.scope_metrics:
+                    for metric in scope.metrics:
+                        self.metrics[instance, metric.name] = metric
+        elif path == "/v1/traces":
             for spans in ExportTraceServiceRequest.FromString(body).resource_spans:
-                name = _service(spans.resource.attributes)
+                name = _attribute(spans.resource.attributes, "service.name")
                 self.spans += [(name, span) for scope in spans.scope_spans for span in scope.spans]
         elif path == "/v1/logs":
             for logs in ExportLogsServiceRequest.FromString(body).resource_logs:
-                name = _service(logs.resource.attributes)
+                name = _attribute(logs.resource.attributes, "service.name")
                 self.logs += [(name, log) for scope in logs.scope_logs for log in scope.log_records]
 
 
-def _service(attributes: Iterable[KeyValue]) -> str:
-    return next((each.value.string_value for each in attributes if each.key == "service.name"), "")
+def _attribute(attributes: Iterable[KeyValue], key: str) -> str:
+    return next((each.value.string_value for each in attributes if each.key == key), "")
 
 
 @contextmanager

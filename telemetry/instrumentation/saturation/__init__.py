@@ -1,35 +1,39 @@
 """How full the process is that serves an application: what its requests may have to wait for."""
 
-from weakref import WeakKeyDictionary
+import os
+from collections.abc import Iterable
 
-from opentelemetry.metrics import MeterProvider
-from starlette.types import ASGIApp, Receive, Scope, Send
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from telemetry.instrumentation.saturation.connections import ServerConnections
 from telemetry.instrumentation.saturation.garbage import observe_garbage_collection
 from telemetry.instrumentation.saturation.loop import LoopDelay
 from telemetry.instrumentation.saturation.process import observe_process
 from telemetry.instrumentation.saturation.threads import ThreadPool
+from telemetry.providers import METER, once_per_provider
 
 
 class Saturation:
-    """Measures event loop, threads, garbage collector, processor time and files of the process.
+    """Measures the process: memory, event loop, threads, garbage collector, processor, files.
 
     No request pays for it: the event loop has a heartbeat, and everything else is read when the
     metrics are collected.
 
     Parameters:
         provider: Where the instruments are made.
-        prefix: What the names of those begin with that OpenTelemetry has no convention for.
     """
 
-    def __init__(self, provider: MeterProvider, prefix: str) -> None:
-        meter = provider.get_meter("telemetry.instrumentation")
-        self._loop = LoopDelay(meter, prefix)
-        self._threads = ThreadPool(meter, prefix)
-        self._connections = ServerConnections(meter, prefix)
-        observe_garbage_collection(meter, prefix)
-        observe_process(meter, prefix)
+    def __init__(self, provider: MeterProvider) -> None:
+        meter = provider.get_meter(METER)
+        observe_process(meter)
+        self._loop = LoopDelay(meter)
+        self._threads = ThreadPool(meter)
+        self._started: int | None = None
+        meter.create_observable_counter(
+            "app_worker_starts",
+            callbacks=[self._observe_start],
+            description="Processes of the service that have started to serve.",
+        )
+        observe_garbage_collection(meter)
 
     def watch(self) -> None:
         """Measure the event loop that this is called in, and its threads, from now on.
@@ -37,42 +41,15 @@ class Saturation:
         To be called in the process that serves the application. Where no loop runs, and where it
         is watched already, nothing happens.
         """
+        self._started = os.getpid()
         self._loop.watch()
         self._threads.watch()
-        self._connections.watch()
+
+    def _observe_start(self, _: CallbackOptions) -> Iterable[Observation]:
+        # A child of the process that serves has not started to serve.
+        if self._started == os.getpid():
+            yield Observation(1)
 
 
-class LifespanWatch:
-    """ASGI middleware that has the event loop watched in which an application's lifespan runs.
-
-    Parameters:
-        app: Takes everything, as before. Under this name those who look for a middleware of
-            their own find what is below.
-        saturation: Watches the loop.
-    """
-
-    def __init__(self, app: ASGIApp, saturation: Saturation) -> None:
-        self.app = app
-        self._saturation = saturation
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on."""
-        if scope["type"] == "lifespan":
-            self._saturation.watch()
-        await self.app(scope, receive, send)
-
-
-_measured: WeakKeyDictionary[MeterProvider, Saturation] = WeakKeyDictionary()
-
-
-def saturation_of(provider: MeterProvider, prefix: str) -> Saturation:
-    """The saturation of this process in a meter provider, made when it is first asked for.
-
-    Parameters:
-        provider: Where the instruments are made.
-        prefix: What names begin with; the first one holds, as there is only one process.
-    """
-    saturation = _measured.get(provider)
-    if saturation is None:
-        saturation = _measured[provider] = Saturation(provider, prefix)
-    return saturation
+saturation_of = once_per_provider(Saturation)
+"""The saturation of this process in a meter provider, made when it is first asked for."""

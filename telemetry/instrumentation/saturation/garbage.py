@@ -43,7 +43,7 @@ class _Pauses:
 _pauses = _Pauses()
 
 
-def observe_garbage_collection(meter: Meter, prefix: str) -> None:
+def observe_garbage_collection(meter: Meter) -> None:
     """Add ``cpython.gc.collections`` and the histogram ``app_gc_pause_seconds`` to a meter.
 
     The former is named and counted as OpenTelemetry's conventions say, which have nothing for
@@ -52,12 +52,11 @@ def observe_garbage_collection(meter: Meter, prefix: str) -> None:
 
     Parameters:
         meter: Where the instruments are made.
-        prefix: What the histogram's name begins with.
     """
     if _pauses.note not in gc.callbacks:
         gc.callbacks.append(_pauses.note)
     histogram = meter.create_histogram(
-        f"{prefix}_gc_pause",
+        "app_gc_pause",
         unit="s",
         description="Pauses of 1 ms or longer in which the garbage collector stops the process.",
         explicit_bucket_boundaries_advisory=BUCKETS,

@@ -30,14 +30,13 @@ class LoopDelay:
 
     Parameters:
         meter: Where the histogram is made.
-        prefix: What its name begins with.
     """
 
-    def __init__(self, meter: Meter, prefix: str) -> None:
+    def __init__(self, meter: Meter) -> None:
         self._watched: WeakSet[AbstractEventLoop] = WeakSet()
         self._on_time: list[float] = []
         self._delay = meter.create_histogram(
-            f"{prefix}_event_loop_delay",
+            "app_event_loop_delay",
             unit="s",
             description="How long the event loop made a timer wait, asked every 40 ms.",
             explicit_bucket_boundaries_advisory=BUCKETS,

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from telemetry.compatibility import asyncpgs_waiting, sqlalchemys_max_overflow
+from telemetry.providers import METER, once_per_provider
 
 _NAME = "db.client.connection.pool.name"
 _STATE = "db.client.connection.state"
@@ -123,7 +124,7 @@ class _Pools:
 
     def __init__(self, provider: MeterProvider) -> None:
         self.readers: dict[str, Callable[[], State]] = {}
-        meter = provider.get_meter("telemetry.instrumentation")
+        meter = provider.get_meter(METER)
         for name, unit, observe, description in (
             ("count", "{connection}", self._observe_count, "Connections, in use and idle."),
             ("max", "{connection}", self._observe_max, "Connections that may be open."),
@@ -160,7 +161,7 @@ class _Pools:
                 yield Observation(pending, {_NAME: name})
 
 
-_observed: WeakKeyDictionary[MeterProvider, _Pools] = WeakKeyDictionary()
+_pools_of = once_per_provider(_Pools)
 
 
 def observe_connections(provider: MeterProvider, pool: object, name: str) -> None:
@@ -178,7 +179,4 @@ def observe_connections(provider: MeterProvider, pool: object, name: str) -> Non
         TypeError: It is something else, or a pool that holds no connections.
     """
     reader = _reader(pool)
-    pools = _observed.get(provider)
-    if pools is None:
-        pools = _observed[provider] = _Pools(provider)
-    pools.readers[name] = reader
+    _pools_of(provider).readers[name] = reader

@@ -1,7 +1,8 @@
-"""Processor time and open files of the process."""
+"""Memory, processor time, open files and start of the process."""
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 
 import psutil
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -12,17 +13,23 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
-def observe_process(meter: Meter, prefix: str) -> None:
-    """Add ``process.cpu.time``, ``process.unix.file_descriptor.count`` and its limit to a meter.
+def observe_process(meter: Meter) -> None:
+    """Add the facts about the process to a meter, which are read when it is collected.
 
-    The first two are named as OpenTelemetry's conventions say, which have nothing for the limit,
-    ``app_file_descriptor_limit``: https://opentelemetry.io/docs/specs/semconv/system/process-metrics/.
-    On Windows there is only the first.
+    ``process.cpu.time`` and ``process.unix.file_descriptor.count`` are named as OpenTelemetry's
+    conventions say: https://opentelemetry.io/docs/specs/semconv/system/process-metrics/. The
+    conventions have nothing for ``app_file_descriptor_limit``. On Windows there are no file
+    descriptors.
 
     Parameters:
         meter: Where the instruments are made.
-        prefix: What the limit's name begins with.
     """
+    meter.create_observable_gauge(
+        "app_memory_usage",
+        callbacks=[_observe_memory],
+        unit="By",
+        description="Memory of the process: in RAM (rss), and reserved addresses (vms).",
+    )
     meter.create_observable_counter(
         "process.cpu.time",
         callbacks=[_observe_cpu_time],
@@ -40,11 +47,23 @@ def observe_process(meter: Meter, prefix: str) -> None:
         description="Open file descriptors.",
     )
     meter.create_observable_gauge(
-        f"{prefix}_file_descriptor_limit",
+        "app_file_descriptor_limit",
         callbacks=[_observe_limit],
         unit="{file_descriptor}",
         description="File descriptors that the process may have open.",
     )
+
+
+@lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)
+
+
+def _observe_memory(_: CallbackOptions) -> Iterable[Observation]:
+    # A server may have forked since the last reading.
+    memory = _process(os.getpid()).memory_info()
+    yield Observation(memory.rss, {"type": "rss"})
+    yield Observation(memory.vms, {"type": "vms"})
 
 
 def _observe_cpu_time(_: CallbackOptions) -> Iterable[Observation]:
@@ -54,7 +73,7 @@ def _observe_cpu_time(_: CallbackOptions) -> Iterable[Observation]:
 
 
 def _observe_file_descriptors(_: CallbackOptions) -> Iterable[Observation]:
-    yield Observation(psutil.Process().num_fds())
+    yield Observation(_process(os.getpid()).num_fds())
 
 
 def _observe_limit(_: CallbackOptions) -> Iterable[Observation]:

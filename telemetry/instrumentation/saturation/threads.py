@@ -26,10 +26,9 @@ class ThreadPool:
 
     Parameters:
         meter: Where the gauges are made.
-        prefix: What their names begin with.
     """
 
-    def __init__(self, meter: Meter, prefix: str) -> None:
+    def __init__(self, meter: Meter) -> None:
         self._limiters: list[_Limiter] = []
         for name, observe, description in (
             ("in_use", self._observe_in_use, "Worker threads that run something."),
@@ -37,7 +36,7 @@ class ThreadPool:
             ("waiting", self._observe_waiting, "Calls that wait for a worker thread."),
         ):
             meter.create_observable_gauge(
-                f"{prefix}_thread_pool_{name}", callbacks=[observe], description=description
+                f"app_thread_pool_{name}", callbacks=[observe], description=description
             )
 
     def watch(self) -> None:

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
+from starlette.applications import Starlette
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
@@ -20,7 +21,7 @@ _NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})
 
 
 def serve_metrics(
-    app: FastAPI,
+    app: Starlette,
     page: Page,
     has: Callable[[str], bool],
     dependencies: Sequence[Depends] = (),

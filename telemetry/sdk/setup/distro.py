@@ -5,8 +5,13 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
+from opentelemetry.metrics import NoOpMeterProvider
 
+from telemetry.request_names import RequestNames, names_in
 from telemetry.sdk.setup.environment import configure
+
+# The instrumentations whose middleware records http.server.*.
+_SERVERS = ("asgi", "fastapi", "starlette")
 
 
 class Distro(BaseDistro):  # type: ignore[misc]
@@ -23,10 +28,13 @@ class Distro(BaseDistro):  # type: ignore[misc]
         """Instrument one library.
 
         That of logging would keep warnings off the console from here on, also where no logs are
-        exported. `telemetry.sdk.setup.logs` adds its handler where they are.
+        exported. `telemetry.sdk.setup.logs` adds its handler where they are. Those that record
+        ``http.server.*`` make spans only where ``TELEMETRY_REQUEST_METRICS=app``.
         """
         if entry_point.name == "logging":
             options["enable_log_auto_instrumentation"] = False
+        if entry_point.name in _SERVERS and names_in(os.environ) is RequestNames.APP:
+            options["meter_provider"] = NoOpMeterProvider()
         super().load_instrumentor(entry_point, **options)
 
 

@@ -5,6 +5,7 @@ import os
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import Instrument
+from opentelemetry.metrics import MeterProvider as ApiMeterProvider
 from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_PROMETHEUS_HOST,
     OTEL_EXPORTER_PROMETHEUS_PORT,
@@ -19,13 +20,13 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.compatibility import metric_readers
+from telemetry.compatibility import no_meter_provider_is_set
+from telemetry.providers import METER
 from telemetry.quiet import quieten
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
-from telemetry.sdk.setup.advice import advise_on_push
 from telemetry.sdk.setup.exemplars import exemplar_filter
-from telemetry.sdk.setup.outlet import connect
+from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import own_shutdown
 from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series
 
@@ -40,6 +41,18 @@ _MAX_SERIES = 50_000
 def disabled() -> bool:
     """Whether ``OTEL_SDK_DISABLED`` says that nothing is to be measured."""
     return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def global_meter_provider() -> ApiMeterProvider:
+    """The global meter provider, set up as the environment says where there was none."""
+    provider = metrics.get_meter_provider()
+    if no_meter_provider_is_set(provider):
+        configure()
+        provider = metrics.get_meter_provider()
+        if no_meter_provider_is_set(provider):
+            # A configuration file without metrics: there is nothing to show.
+            readers_of(provider, configured=True)
+    return provider
 
 
 def configure(resource_attributes: dict[str, str] | None = None) -> None:
@@ -96,8 +109,7 @@ def _configure_from_file(path: str) -> None:
         loader.setLevel(level)
     from opentelemetry._logs import get_logger_provider
 
-    provider = metrics.get_meter_provider()
-    connect(provider, metric_readers(provider))
+    readers_of(metrics.get_meter_provider(), configured=True)
     for each in (trace.get_tracer_provider(), get_logger_provider()):
         own_shutdown(each)
 
@@ -108,8 +120,6 @@ def _configure_metrics(resource: Resource) -> None:
         endpoint = _endpoint_reader()
     readers: list[MetricReader] = [] if endpoint is None else [endpoint]
     for name, exporter in exporters.create_exporters(exporters.METRICS):
-        if name == "otlp":
-            advise_on_push()
         try:
             readers.append(
                 exporter
@@ -129,13 +139,13 @@ def _configure_metrics(resource: Resource) -> None:
         metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
     )
     metrics.set_meter_provider(provider)
-    connect(provider, readers)
+    readers_of(provider, configured=True)
 
 
 def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
     return View(
         instrument_type=kind,
-        meter_name="telemetry.instrumentation",
+        meter_name=METER,
         aggregation=aggregation,
         **limit_of_series(_MAX_SERIES),
     )

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,8 @@ from typing import ClassVar
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is written or read."""
 
-_LOCK_TIMEOUT = 1.0
 _LOCK = "lock"
+_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class _Locked:
@@ -37,18 +36,19 @@ class _Locked:
         cls.guard = Lock()
 
 
-os.register_at_fork(
-    before=lambda: _Locked.guard.acquire(),
-    after_in_parent=lambda: _Locked.guard.release(),
-    after_in_child=_Locked.after_fork_in_child,
-)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _Locked.guard.acquire(),
+        after_in_parent=lambda: _Locked.guard.release(),
+        after_in_child=_Locked.after_fork_in_child,
+    )
 
 
 class PrivateFolder:
     """Files that only their user can read, replaced whole or not at all.
 
-    Nothing here follows a symbolic link in a file's place. Errors of the file system are raised
-    as they are.
+    Links are not followed, and nothing waits for a pipe in a file's place. Errors of the file
+    system are raised as they are.
 
     Parameters:
         path: Where the folder is, or will be.
@@ -57,31 +57,13 @@ class PrivateFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def make(self) -> None:
-        """Create the folder and the one above it, where they are missing.
-
-        Raises:
-            PermissionError: One of them is accessible to others, or not the user's.
-        """
-        _make_private(self.path.parent)
-        _make_private(self.path)
-
-    def open(self, name: str, flags: int) -> int:
-        """A file's descriptor.
-
-        Parameters:
-            name: The file's name in this folder.
-            flags: As for `os.open`.
-        """
-        return os.open(self.path / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-    def write(self, name: str, text: str, temporary: str) -> None:
+    def write(self, name: str, text: str, owner: str) -> None:
         """Replace a file's content.
 
         Parameters:
             name: The file's name.
             text: Its new content.
-            temporary: The name of a file that no other process writes to.
+            owner: Who writes. One thread of each owner writes to a file at a time.
 
         Raises:
             ValueError: The text is longer than `MAX_BYTES`.
@@ -89,42 +71,45 @@ class PrivateFolder:
         content = text.encode()
         if len(content) > MAX_BYTES:
             raise ValueError(f"{name} would be larger than {MAX_BYTES} bytes")
-        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
-        with open(self.open(temporary, flags), "wb") as file:
+        temporary = self.path / f".{owner}.{name}"
+        temporary.unlink(missing_ok=True)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _OPEN
+        with open(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(content)
-        os.replace(self.path / temporary, self.path / name)
+        os.replace(temporary, self.path / name)
 
-    def read(self, name: str) -> str | None:
-        """A file's text, or None where there is no such file.
+    def read(self, name: str) -> str:
+        """A file's text.
 
         Raises:
-            ValueError: It is not valid UTF-8.
+            ValueError: It is not valid UTF-8, too large, not a regular file, or not this user's.
         """
-        try:
-            with open(self.open(name, os.O_RDONLY), "rb") as file:
-                return file.read(MAX_BYTES).decode()
-        except FileNotFoundError:
-            return None
+        with open(os.open(self.path / name, os.O_RDONLY | _OPEN), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+                raise ValueError(f"{name} is not a file of this user")
+            if found.st_size > MAX_BYTES:
+                raise ValueError(f"{name} is larger than {MAX_BYTES} bytes")
+            return file.read(MAX_BYTES).decode()
 
     @contextmanager
-    def locked(self, kind: int) -> Iterator[None]:
-        """Keep other processes out for a moment, or only those that want to write.
+    def locked(self, timeout: float = 0.0) -> Iterator[bool]:
+        """Keep other processes that ask for the same out for a moment.
 
         Parameters:
-            kind: ``fcntl.LOCK_SH`` or ``fcntl.LOCK_EX``.
+            timeout: Seconds to wait for another process: it may have been stopped meanwhile.
 
-        Raises:
-            BlockingIOError: Another process has kept this one out for a second.
+        Returns:
+            Whether the others are kept out.
         """
-        deadline = time.monotonic() + _LOCK_TIMEOUT
-        while (lock := self.try_lock(_LOCK, kind)) is None:
-            if time.monotonic() > deadline:
-                raise BlockingIOError(f"{self.path / _LOCK} has been locked for a second")
+        deadline = time.monotonic() + timeout
+        while (lock := self.try_lock(_LOCK)) is None and time.monotonic() < deadline:
             time.sleep(0.002)
         try:
-            yield
+            yield lock is not None
         finally:
-            release(lock)
+            if lock is not None:
+                release(lock)
 
     def try_lock(self, name: str, kind: int = fcntl.LOCK_EX, *, create: bool = True) -> int | None:
         """Lock a file, without waiting. The kernel lets go of it however the process ends.
@@ -137,8 +122,9 @@ class PrivateFolder:
         Returns:
             A descriptor to call `release` with, or None where another one has the lock.
         """
+        flags = os.O_RDWR | _OPEN | (os.O_CREAT if create else 0)
         with _Locked.guard:
-            lock = self.open(name, os.O_RDWR | (os.O_CREAT if create else 0))
+            lock = os.open(self.path / name, flags, 0o600)
             try:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -164,34 +150,60 @@ def release(lock: int) -> None:
 
 
 def base_folder() -> Path:
-    """A folder for temporary files that belongs to this user, created if needed.
+    """A folder that belongs to this user, for groups of workers, created if needed.
 
-    Where its name is taken by something that is not such a folder, the next name is tried.
+    All processes with the same environment get the same one, also while a disk is full. Where
+    its name is taken by something else, as another user may do, it has one that nobody can guess.
 
     Raises:
         OSError: It cannot be created.
     """
-    parent = Path(tempfile.gettempdir())
-    for number in range(10):
-        suffix = f"-{number}" if number else ""
-        path = parent / f"fastapi-otel-metrics-{os.getuid()}{suffix}"
-        try:
-            _make_private(path)
-        except PermissionError:
-            continue
-        return path
-    raise PermissionError(f"all names for a private folder in {parent} are taken")
+    parent = _parent()
+    name = f"fastapi-otel-metrics-{os.getuid()}"
+    with suppress(PermissionError):
+        make_private(parent / name)
+        return parent / name
+    # The first in alphabetical order is the one that was made first.
+    if not (own := _own_folders(parent, name)):
+        make_private(parent / f"{name}-{time.time_ns()}")
+        own = _own_folders(parent, name)
+    return own[0]
 
 
-def _make_private(path: Path) -> None:
+def _parent() -> Path:
+    """Where temporary files are.
+
+    `tempfile.gettempdir` names another folder while this one is full, and workers would not meet.
+    """
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        if (given := os.environ.get(name)) and Path(given).is_dir():
+            return Path(given)
+    places = ("/tmp", "/var/tmp", "/dev/shm")
+    return Path(next((each for each in places if os.access(each, os.W_OK | os.X_OK)), places[0]))
+
+
+def _own_folders(parent: Path, name: str) -> list[Path]:
+    found = sorted(parent / each for each in os.listdir(parent) if each.startswith(f"{name}-"))
+    return [path for path in found if is_private(path)]
+
+
+def is_private(path: Path) -> bool:
+    """Whether a path is a folder, not a link to one, that only this user can access."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return own and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def make_private(path: Path) -> None:
     """Create a folder that only this user can access, or make sure that it is one.
 
     Raises:
         PermissionError: It is a link, not a folder, another user's, or accessible to others.
     """
     with suppress(FileExistsError):
-        path.mkdir(0o700, parents=False)
-    found = path.lstat()
-    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not private or stat.S_IMODE(found.st_mode) & 0o077:
+        path.mkdir(0o700)
+    if not is_private(path):
         raise PermissionError(f"{path} is not a folder that only this user can access")

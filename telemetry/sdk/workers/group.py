@@ -14,9 +14,20 @@ _logger = quiet_logger(__name__)
 
 WORKER_GROUP = "TELEMETRY_WORKER_GROUP"
 """The environment variable that names the group. It is for process managers that this module does
-not recognise (supervisord, systemd, circus): each of the service's processes gets the same name."""
+not recognise (supervisord, systemd, circus), and for further processes of the service, as jobs
+are: each of the service's processes gets the same name."""
 
 _NAMED = "named-"
+
+
+def named_group() -> str | None:
+    """The group that ``TELEMETRY_WORKER_GROUP`` names, as a file name, or None."""
+    given = os.environ.get(WORKER_GROUP, "").strip()
+    if not given:
+        return None
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given):
+        return _NAMED + given
+    return _NAMED + sha256(given.encode("utf-8", "replace")).hexdigest()
 
 
 def worker_group() -> str | None:
@@ -27,15 +38,11 @@ def worker_group() -> str | None:
     it and of when that one started. None in any other process: the service is that process
     alone. To be called in the thread that serves the application.
     """
-    if given := os.environ.get(WORKER_GROUP, "").strip():
-        if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given):
-            return _NAMED + given
-        return _NAMED + sha256(given.encode("utf-8", "replace")).hexdigest()
-    if not started_as_worker():
-        return None
+    if (named := named_group()) or not started_as_worker():
+        return named
     parent = os.getppid()
     try:
-        return f"{_namespace()}-{parent}-{started(parent)}"
+        return process_name(parent)
     except (psutil.Error, OSError) as error:
         _logger.warning(
             "Each worker shows its own metrics only: the process %d that started this one cannot "
@@ -47,27 +54,32 @@ def worker_group() -> str | None:
         return None
 
 
-def begins_anew(name: str) -> bool:
-    """Whether a group that has lost its last worker begins at zero.
+def is_named(group: str) -> bool:
+    """Whether a group was named, so that nobody knows when its service starts and ends."""
+    return group.startswith(_NAMED)
 
-    The workers of a supervisor that goes on running go on counting. Of a group that was named
-    nobody knows whether there is a supervisor.
+
+def process_name(pid: int) -> str:
+    """A name that a process has, and none after it that gets the same process id.
+
+    Raises:
+        psutil.NoSuchProcess: There is no such process.
+        psutil.AccessDenied: The process cannot be seen.
     """
-    return name.startswith(_NAMED)
+    return f"{_namespace()}-{pid}-{started(pid)}"
 
 
-def is_over(name: str) -> bool:
-    """Whether the process that started a group has ended, as far as this one can tell.
+def has_ended(name: str) -> bool:
+    """Whether a process has ended, as far as this one can tell.
 
-    Of a group that was named, only its workers tell.
+    Parameters:
+        name: What `process_name` has returned, with or without more after another ``-``.
     """
-    if name.startswith(_NAMED):
-        return True
-    namespace, parent, start = name.split("-")[:3]
+    namespace, pid, start = name.split("-")[:3]
     if namespace != str(_namespace()):
         return False
     try:
-        return started(int(parent)) != int(start)
+        return started(int(pid)) != int(start)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:

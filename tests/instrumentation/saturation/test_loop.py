@@ -30,7 +30,7 @@ class Delays:
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
         self._provider = MeterProvider([self._reader], shutdown_on_exit=False)
-        self.measured = LoopDelay(self._provider.get_meter("x"), "app")
+        self.measured = LoopDelay(self._provider.get_meter("x"))
 
     def counts(self) -> dict[float, int]:
         data = self._reader.get_metrics_data()

@@ -58,7 +58,7 @@ def test_threads_of_a_loop_that_has_ended_are_none() -> None:
 
 def test_trio_has_them_too() -> None:
     reader = InMemoryMetricReader()
-    pool = ThreadPool(MeterProvider([reader], shutdown_on_exit=False).get_meter("x"), "app")
+    pool = ThreadPool(MeterProvider([reader], shutdown_on_exit=False).get_meter("x"))
 
     async def run() -> dict[str, float]:
         pool.watch()

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY
 
-from telemetry.sdk.setup.outlet import outlet_of
+from telemetry.sdk.setup.readers import readers_of
 from tests.support.applications import Measured
 from tests.support.series import label_names, values
 from tests.support.versions import needs
@@ -12,8 +12,8 @@ from tests.support.versions import needs
 
 def test_a_provider_has_one_reader_and_prometheus_clients_registry_none() -> None:
     one, other = MeterProvider(), MeterProvider()
-    assert outlet_of(one).endpoint is outlet_of(one).endpoint
-    assert outlet_of(one).endpoint is not outlet_of(other).endpoint
+    assert readers_of(one).endpoint is readers_of(one).endpoint
+    assert readers_of(one).endpoint is not readers_of(other).endpoint
     assert "target_info" not in {metric.name for metric in REGISTRY.collect()}
 
 

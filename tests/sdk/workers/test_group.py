@@ -8,7 +8,13 @@ import psutil
 import pytest
 
 from telemetry.sdk.workers import group as module
-from telemetry.sdk.workers.group import WORKER_GROUP, is_over, started, worker_group
+from telemetry.sdk.workers.group import (
+    WORKER_GROUP,
+    has_ended,
+    is_named,
+    started,
+    worker_group,
+)
 
 SPAWN = """
 import multiprocessing, sys
@@ -57,20 +63,20 @@ def test_the_name_is_the_parents_and_the_same_for_all_its_children(
     assert name is not None
     assert name == worker_group()
     assert str(os.getppid()) in name
-    assert not is_over(name)
+    assert not has_ended(name)
 
 
 def test_a_group_is_over_when_its_parent_has_ended_or_its_number_was_given_away() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     name = f"{module._namespace()}-{process.pid}-{started(process.pid)}"
-    assert not is_over(name)
-    assert is_over(f"{module._namespace()}-{process.pid}-{started(process.pid) - 1}")
+    assert not has_ended(name)
+    assert has_ended(f"{module._namespace()}-{process.pid}-{started(process.pid) - 1}")
     process.communicate()
-    assert is_over(name)
+    assert has_ended(name)
 
 
 def test_of_another_container_nothing_is_known() -> None:
-    assert not is_over(f"{module._namespace() + 1}-1-1")
+    assert not has_ended(f"{module._namespace() + 1}-1-1")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +92,7 @@ def test_a_name_that_is_given_holds(
     assert name in (None, shown)
     assert "/" not in shown
     assert len(shown) < 100
-    assert is_over(shown)
+    assert is_named(shown)
     monkeypatch.setenv(WORKER_GROUP, given + "x")
     assert worker_group() != shown
 

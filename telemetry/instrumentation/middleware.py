@@ -1,0 +1,136 @@
+"""The middleware that measures what an application answers."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from time import perf_counter
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from telemetry.instrumentation.routes import UNMATCHED, CountedPaths, path_below
+
+COUNTED = "telemetry.exchange"
+"""The key of a scope that has what measures it, or None where nothing does."""
+
+
+def is_counted(scope: Scope) -> bool:
+    """Whether a `Middleware` further out has seen this connection already."""
+    return COUNTED in scope
+
+
+def remember_routing(router: Any) -> None:
+    """Have what routing finds out remembered also where a middleware has copied the scope.
+
+    Parameters:
+        router: The application's router, which routes within the scope that it is called with.
+    """
+    route = router.middleware_stack
+
+    def remembering(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        exchange = scope.get(COUNTED)
+        if exchange is not None:
+            exchange.scope = scope
+        result: Coroutine[Any, Any, None] = route(scope, receive, send)
+        return result
+
+    router.middleware_stack = remembering
+
+
+class Exchange(Protocol):
+    """One request or WebSocket, on its way through the middleware."""
+
+    scope: Scope
+
+    async def receive(self) -> Message:
+        """The next message of the client."""
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the application to the client."""
+
+    def finish(self, error: BaseException | None) -> None:
+        """End, if not ended yet: the application has returned, or has raised an error."""
+
+
+Measure = Callable[[Scope, Receive, Send], Exchange]
+
+
+class Middleware:
+    """ASGI middleware that has each connection measured once, by the outermost application.
+
+    What is sent and what is raised passes through unchanged.
+
+    Parameters:
+        app: The application, with all its other middleware.
+        measures: What measures connections, by the scope's type. Those without a measure pass
+            as they are, but nothing below measures them either.
+        is_excluded: Tells of a scope whether it is not measured, before it is routed.
+        on_start: Called with the scope of each lifespan, and with that of the next request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        measures: Mapping[str, Measure],
+        is_excluded: Callable[[Scope], bool] | None = None,
+        on_start: Callable[[Scope], object] = lambda _: None,
+    ) -> None:
+        self.app = app
+        self._measures = measures
+        self._is_excluded = is_excluded
+        self._on_start = on_start
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the connection on, and have it measured."""
+        if COUNTED in scope:
+            await self.app(scope, receive, send)
+            return
+        kind = scope["type"]
+        if not self._started or kind == "lifespan":
+            self._started = kind != "lifespan"
+            self._on_start(scope)
+        measure = self._measures.get(kind)
+        scope[COUNTED] = None
+        if measure is None or (self._is_excluded is not None and self._is_excluded(scope)):
+            await self.app(scope, receive, send)
+            return
+        exchange = scope[COUNTED] = measure(scope, receive, send)
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        else:
+            exchange.finish(None)
+        finally:
+            # The exchange has the scope, and the server's functions, which have the scope as well:
+            # together they would wait for the garbage collector.
+            scope[COUNTED] = None
+            exchange.scope = scope
+
+
+class Measured:
+    """What a request and a WebSocket have in common: the path that they are counted under.
+
+    Parameters:
+        paths: Finds it.
+        scope: The ASGI scope, before routing.
+    """
+
+    def __init__(self, paths: CountedPaths, scope: Scope) -> None:
+        self._paths = paths
+        self.scope = scope
+        self._root_path: str = scope.get("root_path", "")
+        path = scope["path"]
+        if self._root_path:
+            path = path_below(self._root_path, path)
+        self._is_excluded = path in paths.excluded
+        self._begin = perf_counter()
+
+    def path(self, status: int | None = None) -> str | None:
+        """The path, or None where it is not counted.
+
+        Parameters:
+            status: The status of the response where one was started.
+        """
+        path = self._paths.of(self.scope, self._root_path, status)
+        return None if path is UNMATCHED and self._is_excluded else path

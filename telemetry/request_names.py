@@ -1,0 +1,36 @@
+"""Which metrics of requests are recorded: this package's, the standard ones, or both."""
+
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+
+_logger = logging.getLogger(__name__)
+
+REQUEST_METRICS = "TELEMETRY_REQUEST_METRICS"
+"""The environment variable that chooses where `telemetry.instrument` is not told."""
+
+
+class RequestNames(StrEnum):
+    """Which metrics of requests an application has."""
+
+    APP = "app"
+    """This package's, ``app_*``."""
+    STANDARD = "http.server"
+    """Those of OpenTelemetry's semantic conventions, ``http.server.*``, which FastAPI records:
+    https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#http-server."""
+    BOTH = "both"
+
+
+def names_in(environment: Mapping[str, str]) -> RequestNames | None:
+    """The metrics of requests that ``TELEMETRY_REQUEST_METRICS`` asks for, if it does.
+
+    A value that there is not is logged in one line.
+
+    Parameters:
+        environment: `os.environ`.
+    """
+    chosen = environment.get(REQUEST_METRICS, "").strip()
+    if chosen in ("", *RequestNames):
+        return RequestNames(chosen) if chosen else None
+    _logger.error("%s=%s: unknown; valid are %s", REQUEST_METRICS, chosen, ", ".join(RequestNames))
+    return None

@@ -1,0 +1,544 @@
+"""A worker of a group: it publishes what it has measured, and adds up what all have.
+
+A folder for each group holds, for each worker, what it has measured (``<worker>.json``) and a
+file that it keeps locked for as long as it lives (``<worker>.alive``). ``ended.json`` holds the
+sum of what ended workers have measured, so that there are never more files than workers.
+``leader`` is a link that has the name of the worker that does what only one should do.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+from threading import Thread
+from typing import NamedTuple
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
+
+from telemetry.quiet import quiet_logger
+from telemetry.sdk.snapshot import Snapshot, Stream
+from telemetry.sdk.workers.folder import (
+    PrivateFolder,
+    base_folder,
+    is_private,
+    make_private,
+    release,
+)
+from telemetry.sdk.workers.group import has_ended, is_named, process_name
+
+_logger = quiet_logger(__name__)
+
+INTERVAL = 0.5
+"""Seconds between two publications, of which a worker that is killed loses the last."""
+
+LEASE = 5.0
+"""Seconds after which another worker takes over from a leader that shows no sign of life."""
+
+PID = "process.pid"
+"""The attribute that tells the gauges of several workers apart:
+https://opentelemetry.io/docs/specs/semconv/registry/attributes/process/."""
+
+_MAX_SHARE = 0.015
+_LOCK_TIMEOUT = 1.0
+_PATIENCE = 2.0
+_MAX_FOLDED = 64
+_RESTART = 60.0
+_ABANDONED = 3_600.0
+
+_ENDED = "ended.json"
+_INSTANCE = "instance"
+_LEADER = "leader"
+_SEVERAL = "several"
+_WORKER = re.compile(r"(\d+-\d+-\d+-[0-9a-f]{8})\.json")
+
+_Version = tuple[int, int, int]
+
+
+class _Read(NamedTuple):
+    """What was read of another worker, and of which version of its file."""
+
+    version: _Version | None
+    snapshot: Snapshot
+
+
+class _Ended(NamedTuple):
+    """The sum of what ended workers have measured: of how many, and which were the last."""
+
+    workers: int = 0
+    folded: tuple[str, ...] = ()
+    snapshot: Snapshot = Snapshot()
+
+
+class Worker:
+    """This process's part in its group.
+
+    Until its folder can be used, and while it cannot, each call tries again. No error of the
+    file system is raised but by `total`.
+
+    What was read of another worker is kept until something newer is read, or it is among the
+    ended: a disk that is full, a file that is overwritten or a folder that is deleted takes
+    nothing back that was shown. Nothing here waits for a process that may have been stopped.
+
+    Parameters:
+        group: The group's name, see `telemetry.sdk.workers.group`.
+        limit: How many series a metric may have.
+        base: The folder that holds the groups' folders; by default `base_folder`.
+
+    Attributes:
+        failed: Whether the others cannot see what this worker measures now.
+        data_age: Seconds since that one of the other workers published that has not for longest.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        limit: Callable[[Stream], int] = lambda _: 2_000,
+        base: Path | None = None,
+    ) -> None:
+        self.name = f"{process_name(os.getpid())}-{uuid4().hex[:8]}"
+        self.failed = False
+        self.data_age = 0.0
+        self._group = group
+        self._limit = limit
+        self._base = base
+        self._folder = PrivateFolder(Path(os.devnull))
+        self._alive: int | None = None
+        self._published: _Read | None = None
+        self._others: dict[str, _Read] = {}
+        self._ended = _Ended()
+        self._ended_version: _Version | None = None
+        self._several = False
+        self._instance: str | None = None
+        self._leaving = False
+        self._given_up: set[str] = set()
+        self._leader_seen: tuple[object, float] = (None, 0.0)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this worker has tried to share with others and has never been able to."""
+        known = self._published or self._others or self._ended.workers
+        return self.failed and not known
+
+    def start(self, publish: Callable[[], None]) -> None:
+        """Call a function now and from time to time until the process ends.
+
+        Twice a second, or less often where that would take more than 1.5 % of a processor. While
+        it does not return, another worker may take over leading.
+        """
+
+        def run() -> None:
+            due = 0.0
+            while True:
+                try:
+                    if (now := time.monotonic()) >= due:
+                        began = time.thread_time()
+                        publish()
+                        due = now + (time.thread_time() - began) / _MAX_SHARE
+                    self._renew()
+                # The SystemExit of a user's callback, too, must not end this thread.
+                except BaseException as error:
+                    _logger.warning("This worker's metrics were not published: %r", error)
+                time.sleep(INTERVAL)
+
+        Thread(target=run, name="metrics sharing", daemon=True).start()
+
+    def publish(self, snapshot: Snapshot) -> bool:
+        """Let the other workers know what this one has measured so far. Whether it worked.
+
+        What has not changed is not written again.
+        """
+        name = f"{self.name}.json"
+        try:
+            self._join()
+            known = self._published
+            if known is None or known.snapshot != snapshot or known.version != self._version(name):
+                self._folder.write(name, snapshot.to_json(), self.name)
+                self._published = _Read(self._version(name), snapshot)
+            self._keep_ended()
+        except (OSError, ValueError) as error:
+            if not self.failed:
+                _logger.warning(
+                    "Other workers cannot see this one's metrics until this is mended: %s. "
+                    "telemetry_sharing_failed is 1 meanwhile.",
+                    error,
+                )
+            self.failed = True
+        else:
+            self.failed = False
+        return not self.failed
+
+    def total(self, snapshot: Snapshot) -> Snapshot:
+        """What all workers have measured together.
+
+        This one's share is what it has published last, so that no other worker shows less.
+
+        Parameters:
+            snapshot: What this one has measured so far.
+
+        Raises:
+            OSError: Something is there and cannot be read.
+        """
+        self.publish(snapshot)
+        living, dead = self._read_others()
+        if dead:
+            self._fold(dead)
+        total = self._sum([self._ended.snapshot, *dead.values()])
+        own = self._published
+        if own is not None or self.is_alone:
+            living[self.name] = snapshot if own is None else own.snapshot
+        # In the same order whichever worker is asked.
+        several = self.several
+        for name, each in sorted(living.items(), key=lambda worker: (worker[1].started, worker[0])):
+            total.add(each, attributes={PID: int(name.split("-")[1])} if several else None)
+        total.limit_series(self._limit)
+        return total
+
+    @property
+    def several(self) -> bool:
+        """Whether the group has, or has had, more than one worker at a time."""
+        if not self._several:
+            flag = self._folder.path / _SEVERAL
+            with suppress(OSError):
+                self._several = flag.exists()
+                if any(self._is_alive(name) for name in self._names() if name != self.name):
+                    self._several = True
+                    os.close(os.open(flag, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        return self._several
+
+    def resource(self, own: Resource) -> Resource:
+        """The service's resource: that of this worker, with the id of the first one's instance."""
+        if self._instance is None:
+            default = str(uuid5(NAMESPACE_URL, f"fastapi-otel-metrics:{self._group}"))
+            instance = str(own.attributes.get(SERVICE_INSTANCE_ID, default))
+            path = self._folder.path
+            try:
+                self._folder.write(self.name, instance, self.name)
+                with suppress(FileExistsError):
+                    os.link(path / self.name, path / _INSTANCE)
+                (path / self.name).unlink()
+                self._instance = self._folder.read(_INSTANCE)
+            except (OSError, ValueError):
+                return Resource({**own.attributes, SERVICE_INSTANCE_ID: instance}, own.schema_url)
+        return Resource({**own.attributes, SERVICE_INSTANCE_ID: self._instance}, own.schema_url)
+
+    def leads(self) -> bool:
+        """Whether this worker is the one that does what only one should do.
+
+        It is where it asks first. When that one has ended, or has not been able to publish for
+        `LEASE` seconds, it is the next one that asks, from its second question on.
+        """
+        if self._alive is None:
+            return self.is_alone
+        link = self._folder.path / _LEADER
+        try:
+            with suppress(FileNotFoundError):
+                leader = os.readlink(link)
+                if not _WORKER.fullmatch(f"{leader}.json"):
+                    raise ValueError(f"{_LEADER} is a link to {leader}")
+                if leader == self.name or self._leaving:
+                    return leader == self.name
+                if self._is_alive(leader) and not self._is_stale(link):
+                    return False
+                # In one step, so that of two that do so at once only one goes on leading.
+                following = self._folder.path / f".{self.name}.{_LEADER}"
+                following.unlink(missing_ok=True)
+                following.symlink_to(self.name)
+                following.replace(link)
+                return False
+            if not self._leaving:
+                link.symlink_to(self.name)
+                return True
+        except FileExistsError:
+            return False
+        except (OSError, ValueError) as error:
+            _logger.warning("It is unknown which worker leads: %s", error)
+        return False
+
+    def leave(self, snapshot: Snapshot) -> bool:
+        """Publish for the last time, most likely. Whether this worker leads."""
+        self.publish(snapshot)
+        try:
+            with self._folder.locked(_LOCK_TIMEOUT):
+                path = self._folder.path / f"{self.name}.left"
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+                self._leaving = False
+                leads = self.leads() or self.leads()
+                self._leaving = True
+                return leads
+        except OSError as error:
+            _logger.warning("Other workers may miss this one's last metrics: %s", error)
+            return self.is_alone
+
+    def hand_over(self) -> bool | None:
+        """Stop leading. Whether no other worker goes on.
+
+        None, and this one leads on, where another one has left since `total` was asked for:
+        nobody else would send what that one had measured last.
+        """
+        try:
+            with self._folder.locked(_LOCK_TIMEOUT):
+                names = [name for name in self._names() if name != self.name]
+                left = [name for name in names if (self._folder.path / f"{name}.left").exists()]
+                staying = [name for name in names if name not in left and self._is_alive(name)]
+                if not staying and not all(
+                    name in self._others
+                    and self._others[name].version == self._version(f"{name}.json")
+                    for name in left
+                ):
+                    return None
+                if self.leads():
+                    (self._folder.path / _LEADER).unlink(missing_ok=True)
+                return not staying
+        except OSError as error:
+            _logger.warning("Other workers cannot be seen: %s", error)
+            return self.is_alone
+
+    def save(self, name: str, snapshot: Snapshot) -> None:
+        """Keep a snapshot in a file of this name, for the worker that leads after this one."""
+        try:
+            self._folder.write(name, snapshot.to_json(), self.name)
+        except (OSError, ValueError) as error:
+            _logger.warning("Series that have ended may be shown for some minutes: %s", error)
+
+    def saved(self, name: str) -> Snapshot:
+        """What was saved last under a name, by any worker."""
+        try:
+            return Snapshot.from_json(self._folder.read(name))
+        except (OSError, ValueError):
+            return Snapshot()
+
+    def _join(self) -> None:
+        """Be in the group's folder, also when that was deleted or another one is used now."""
+        if self._alive is not None:
+            with suppress(FileNotFoundError):
+                # The new time keeps it from programs that delete old temporary files.
+                os.utime(self._folder.path / f"{self.name}.alive")
+                return
+            release(self._alive)
+            self._alive = None
+        base = self._base or base_folder()
+        self._folder = PrivateFolder(base / self._group)
+        make_private(base)
+        make_private(self._folder.path)
+        self._alive = self._folder.try_lock(f"{self.name}.alive")
+        if self._alive is None:
+            raise BlockingIOError(f"{self.name}.alive is locked")
+        if self._published is not None:
+            return
+        names = self._names()
+        if is_named(self._group) and not any(map(self._is_alive, names)):
+            # The last service of that name has ended. Not what other workers write meanwhile.
+            self._remove([_ENDED, *(file for name in names for file in self._files_of(name))])
+        _remove_abandoned(base, self._folder.path)
+
+    def _renew(self) -> None:
+        """Show that this worker is able to lead."""
+        link = self._folder.path / _LEADER
+        with suppress(OSError):
+            if os.readlink(link) == self.name:
+                os.utime(link, follow_symlinks=False)
+
+    def _is_stale(self, link: Path) -> bool:
+        """Whether the leader has shown no sign of life for `LEASE` seconds of this process."""
+        sign = link.lstat().st_mtime_ns
+        now = time.monotonic()
+        if self._leader_seen[0] != sign:
+            self._leader_seen = (sign, now)
+        return now - self._leader_seen[1] > LEASE
+
+    def _names(self) -> list[str]:
+        """The workers, this one among them, that have published something."""
+        try:
+            files = os.listdir(self._folder.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(found[1] for each in files if (found := _WORKER.fullmatch(each)))
+
+    def _version(self, name: str) -> _Version | None:
+        """What is other when a file has been replaced, or None where there is none."""
+        try:
+            found = (self._folder.path / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read_others(self) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
+        """What the other workers have measured that live, and those that have ended.
+
+        A worker whose file was deleted or overwritten writes it again soon, and is waited for.
+        One that does not is shown as it was.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            alive, unclear = self._read_files()
+            if not unclear - self._given_up:
+                break
+            if time.monotonic() > deadline:
+                self._given_up |= unclear
+            time.sleep(0.02)
+        self._given_up &= unclear
+        self.data_age = max([0.0, *map(self._age, alive & self._others.keys())])
+        living = {name: each.snapshot for name, each in self._others.items() if name in alive}
+        dead = {name: each.snapshot for name, each in self._others.items() if name not in alive}
+        return living, dead
+
+    def _read_files(self) -> tuple[set[str], set[str]]:
+        """Read what is new. The workers that live, and those of which something may be missing.
+
+        It needs no lock: who adds an ended worker to the sum of the ended writes that sum first
+        and then removes the worker's file, so the files are read in the other order.
+        """
+        names = {*self._names(), *self._others} - {self.name}
+        alive = {name for name in names if self._is_alive(name)}
+        read = {name for name in names if self._read_worker(name)}
+        self._read_ended()
+        names.difference_update(self._ended.folded)
+        for name in self._others.keys() - names:
+            del self._others[name]
+        # What ended and was never read is not waited for: it may be anything.
+        known = self._others.keys()
+        return alive & names, names & (alive | read | known) - (read & known)
+
+    def _read_worker(self, name: str) -> bool:
+        """Whether all is known that a worker has published."""
+        version = self._version(f"{name}.json")
+        known = self._others.get(name)
+        if known is not None and known.version == version:
+            return True
+        try:
+            snapshot = Snapshot.from_json(self._folder.read(f"{name}.json"))
+        except FileNotFoundError:
+            return False
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            _logger.warning("The metrics of worker %s cannot be read: %s", name, error)
+            return False
+        self._others[name] = _Read(version, snapshot)
+        return True
+
+    def _read_ended(self) -> None:
+        """Know the sum of the ended, but not one of fewer workers than before."""
+        version = self._version(_ENDED)
+        if version is None or version == self._ended_version:
+            return
+        try:
+            head, _, text = self._folder.read(_ENDED).partition("\n")
+            workers, folded = json.loads(head)
+            ended = _Ended(int(workers), tuple(map(str, folded)), Snapshot.from_json(text))
+            if (new := ended.workers - self._ended.workers) < 0:
+                return
+            if new > len(ended.folded):
+                # Too many since this worker has looked: it is unknown who they were.
+                self._others.clear()
+            self._ended, self._ended_version = ended, version
+        except FileNotFoundError:
+            return
+        except (ValueError, TypeError) as error:
+            _logger.warning("The metrics of ended workers may be out of date: %s", error)
+
+    def _write_ended(self, ended: _Ended) -> None:
+        head = json.dumps([ended.workers, ended.folded])
+        self._folder.write(_ENDED, f"{head}\n{ended.snapshot.to_json()}", self.name)
+        self._ended = ended
+        self._ended_version = self._version(_ENDED)
+
+    def _keep_ended(self) -> None:
+        """Know the sum of the ended, and restore it where it was deleted or overwritten."""
+        self._read_ended()
+        if self._ended.workers and self._version(_ENDED) != self._ended_version:
+            with self._folder.locked() as locked:
+                self._read_ended()
+                if locked and self._version(_ENDED) != self._ended_version:
+                    self._write_ended(self._ended)
+
+    def _fold(self, dead: dict[str, Snapshot]) -> None:
+        """Add ended workers to the sum of the ended, unless another worker is doing so."""
+        try:
+            with self._folder.locked() as locked:
+                if not locked:
+                    return
+                self._read_ended()
+                new = {name: dead[name] for name in sorted(dead.keys() - set(self._ended.folded))}
+                folded = (*self._ended.folded, *new)[-_MAX_FOLDED:]
+                total = self._sum([self._ended.snapshot, *new.values()])
+                # One that is killed between the next two steps has folded them all the same.
+                self._write_ended(_Ended(self._ended.workers + len(new), folded, total))
+                for name in dead.copy():
+                    del dead[name]
+                    self._others.pop(name, None)
+                for name in set(self._names()) & set(folded):
+                    self._remove(self._files_of(name))
+        except (OSError, ValueError) as error:
+            _logger.warning("Files of workers that have ended are left: %s", error)
+
+    def _sum(self, ended: Iterable[Snapshot]) -> Snapshot:
+        total = Snapshot()
+        for snapshot in sorted(ended, key=lambda each: each.started):
+            total.add(snapshot, ended=True)
+        total.limit_series(self._limit)
+        return total
+
+    def _files_of(self, name: str) -> list[str]:
+        """The files of a worker, its metrics last: a worker is found by these."""
+        temporary = [each.name for each in self._folder.path.glob(f".{name}.*")]
+        return [*temporary, f"{name}.left", f"{name}.alive", f"{name}.json"]
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self._folder.path / name).unlink(missing_ok=True)
+
+    def _is_alive(self, name: str) -> bool:
+        locked = _is_locked(self._folder, f"{name}.alive")
+        # Where the file is gone, it may have been deleted with the folder.
+        return not has_ended(name) if locked is None else locked
+
+    def _age(self, name: str) -> float:
+        try:
+            return time.time() - (self._folder.path / f"{name}.alive").lstat().st_mtime
+        except OSError:
+            return 0.0
+
+
+def _is_locked(folder: PrivateFolder, name: str) -> bool | None:
+    """Whether a process has a file locked, or None where there is no such file."""
+    try:
+        lock = folder.try_lock(name, fcntl.LOCK_SH, create=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return False
+    if lock is None:
+        return True
+    release(lock)
+    return False
+
+
+def _remove_abandoned(base: Path, own: Path) -> None:
+    """Remove what groups that have ended have left behind."""
+    try:
+        for path in base.iterdir():
+            if path != own and is_private(path) and _is_abandoned(path):
+                rmtree(path, ignore_errors=True)
+    except (OSError, ValueError) as error:
+        _logger.warning("Files of earlier runs are not removed: %s", error)
+
+
+def _is_abandoned(path: Path) -> bool:
+    alive = list(path.glob("*.alive"))
+    if any(_is_locked(PrivateFolder(path), each.name) for each in alive):
+        return False
+    # Of a named group, and of a process in another container, nobody knows whether it ends.
+    idle = time.time() - max(each.lstat().st_mtime for each in [path, *alive])
+    if is_named(path.name):
+        return idle > _RESTART
+    return has_ended(path.name) or idle > _ABANDONED
