@@ -1,5 +1,6 @@
-"""Processor time and open files."""
+"""Memory, processor time, open files and starts: read by the scrape, not by requests."""
 
+import os
 import resource
 import tempfile
 import time
@@ -7,9 +8,50 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
+from opentelemetry.metrics import CallbackOptions
 
+from telemetry.instrumentation.saturation import saturation_of
 from tests.support.applications import Measured
-from tests.support.series import values
+from tests.support.series import label_names, values
+
+
+def test_memory_is_that_of_the_process() -> None:
+    series = Measured().series()
+    assert label_names(series, "app_memory_usage_bytes") == {("type",)}
+    shown = values(series, "app_memory_usage_bytes")
+    memory = psutil.Process().memory_info()
+    assert shown["rss",] == pytest.approx(memory.rss, rel=0.1)
+    assert shown["vms",] == pytest.approx(memory.vms, rel=0.1)
+
+
+def test_a_scrape_reads_once_and_a_request_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = 0
+    read = psutil.Process.memory_info
+
+    def counted(process: psutil.Process) -> object:
+        nonlocal readings
+        readings += 1
+        return read(process)
+
+    monkeypatch.setattr(psutil.Process, "memory_info", counted)
+    measured = Measured()
+    for _ in range(5):
+        measured.client.get("/")
+    assert readings == 0
+    measured.series()
+    assert readings == 1
+
+
+def test_a_start_is_counted_where_the_application_is_served() -> None:
+    measured = Measured()
+    saturation = saturation_of(measured.provider)
+    assert not list(saturation._observe_start(CallbackOptions()))
+    for _ in range(2):
+        assert values(measured.series(), "app_worker_starts_total") == {(): 1}
+    process = os.fork()
+    if process == 0:
+        os._exit(len(list(saturation._observe_start(CallbackOptions()))))
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
 
 
 def test_processor_time() -> None:
@@ -39,12 +81,21 @@ def test_open_files_and_their_limit() -> None:
     assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def test_a_reading_that_fails_leaves_the_other_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("reading", "metric"),
+    [
+        ("num_fds", "process_unix_file_descriptor_count"),
+        ("memory_info", "app_memory_usage_bytes"),
+    ],
+)
+def test_a_reading_that_fails_leaves_the_other_metrics(
+    monkeypatch: pytest.MonkeyPatch, reading: str, metric: str
+) -> None:
     def denied(_: psutil.Process) -> None:
         raise psutil.AccessDenied
 
     measured = Measured()
-    monkeypatch.setattr(psutil.Process, "num_fds", denied)
+    monkeypatch.setattr(psutil.Process, reading, denied)
     series = measured.series()
-    assert values(series, "process_unix_file_descriptor_count") == {}
+    assert values(series, metric) == {}
     assert values(series, "process_cpu_time_seconds_total")
