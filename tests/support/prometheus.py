@@ -22,19 +22,24 @@ INTERVAL = 0.5
 
 @contextmanager
 def prometheus(
-    folder: Path, app_port: int, *, wait: str | None = None, zero_ingestion: bool = False
+    folder: Path,
+    app_port: int,
+    *,
+    wait: str | None = None,
+    zero_ingestion: bool = True,
+    config: str = "prometheus/prometheus.yml",
 ) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
-    `wait` takes the place of all times that an alert must hold before it fires. With
-    `zero_ingestion`, series count from when the application says that they began.
+    `wait` takes the place of all times that an alert must hold before it fires. Without
+    `zero_ingestion`, series do not count from when the application says that they began.
     """
     executable = program("prometheus")
     port = free_port()
-    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
-    config["global"]["scrape_interval"] = f"{INTERVAL * 1000:.0f}ms"
-    config["global"]["evaluation_interval"] = f"{INTERVAL * 1000:.0f}ms"
-    itself, app = (job["static_configs"][0] for job in config["scrape_configs"])
+    content = yaml.safe_load((ROOT / config).read_text())
+    content["global"]["scrape_interval"] = f"{INTERVAL * 1000:.0f}ms"
+    content["global"]["evaluation_interval"] = f"{INTERVAL * 1000:.0f}ms"
+    itself, app = (job["static_configs"][0] for job in content["scrape_configs"])
     itself["targets"] = [f"127.0.0.1:{port}"]
     # What the tutorial's outputs show stays the same.
     app["labels"] = {"instance": app["targets"][0]}
@@ -48,14 +53,13 @@ def prometheus(
                     rule["for"] = wait
         (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
     path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(content))
     command = [
         executable,
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *flags("docker-compose.yaml"),
-        *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
+        *(each for each in flags("docker-compose.yaml") if zero_ingestion or "zero" not in each),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
