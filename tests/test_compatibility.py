@@ -41,7 +41,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.http import ExcludeList
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from sqlalchemy import create_engine
 
 from telemetry import compatibility
@@ -117,11 +117,12 @@ def test_the_collectors_of_a_registry() -> None:
 
 
 def test_the_collector_of_the_stock_reader() -> None:
-    registry = CollectorRegistry()
-    PrometheusMetricReader(registry=registry)
-    (collector,) = compatibility.collectors_of(registry)
+    before = compatibility.collectors_of(REGISTRY)
+    PrometheusMetricReader()
+    (collector,) = (each for each in compatibility.collectors_of(REGISTRY) if each not in before)
+    REGISTRY.unregister(collector)
     assert compatibility.is_opentelemetrys(collector)
-    assert not compatibility.is_opentelemetrys(Gauge("x", "", registry=registry))
+    assert not any(map(compatibility.is_opentelemetrys, before))
 
 
 @pytest.mark.parametrize("kind", ["counter", "up_down_counter", "gauge"])
