@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from socket import AF_INET, AF_INET6, create_server, has_dualstack_ipv6, socket
 from threading import Thread
@@ -23,13 +24,15 @@ TIMEOUT = 15.0
 """Seconds that a connection has for its one request and the answer."""
 
 _MAX_REQUEST = 16_384
+_INTERVAL = 1.0
 
 
-def listen(page: Page, host: str, port: int) -> int:
+def listen(page: Page, host: str, port: int, goes_on: Callable[[], bool] = lambda: True) -> int:
     """Serve ``/metrics`` (GET and HEAD) and nothing else, in a thread of its own.
 
     Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
-    for more than 15 s: when there are more connections, the oldest is closed.
+    for more than 15 s: when there are more connections, the oldest is closed. The port is free
+    again when `goes_on`, which is asked once a second, says no.
 
     Returns:
         The port: any that is free for 0.
@@ -47,13 +50,12 @@ def listen(page: Page, host: str, port: int) -> int:
         # A child that lives longer than this process would keep the port.
         os.register_at_fork(after_in_child=listening.close)
     app = Router([Route("/metrics", Answer(page), methods=["GET"])])
-    Thread(
-        target=asyncio.run, args=(_serve(app, listening),), name="metrics server", daemon=True
-    ).start()
+    serve = _serve(app, listening, goes_on)
+    Thread(target=asyncio.run, args=(serve,), name="metrics server", daemon=True).start()
     return int(listening.getsockname()[1])
 
 
-async def _serve(app: Router, listening: socket) -> None:
+async def _serve(app: Router, listening: socket, goes_on: Callable[[], bool]) -> None:
     config = Config(
         app,
         interface="asgi3",
@@ -69,7 +71,9 @@ async def _serve(app: Router, listening: socket) -> None:
     loop = asyncio.get_running_loop()
     connection = partial(_Connection, config, state, {})
     server = await loop.create_server(connection, sock=listening, backlog=MAX_CONNECTIONS)
-    await server.serve_forever()
+    while goes_on():
+        await asyncio.sleep(_INTERVAL)
+    server.close()
 
 
 class _Connection(H11Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from telemetry.quiet import quiet_logger
+from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.registry import registry_text
 from telemetry.sdk.exposition.text import TextWriter
@@ -99,10 +100,11 @@ class EndpointReader(MetricReader):
         # Only who has a port of its own waits for this import.
         from telemetry.sdk.exposition.own_port import listen
 
+        self._listening = True
         try:
-            listen(self.page, self.host, self.port)
-            self._listening = True
+            listen(self.page, self.host, self.port, self._goes_on_listening)
         except (OSError, OverflowError) as error:
+            self._listening = False
             _logger.error(
                 "The metrics are not served: cannot listen on %s port %s (%s). Choose another "
                 "with OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT.",
@@ -110,3 +112,8 @@ class EndpointReader(MetricReader):
                 self.port,
                 getattr(error, "strerror", None) or error,
             )
+
+    def _goes_on_listening(self) -> bool:
+        """Leave the port to the worker that leads instead, where a callback hangs in this one."""
+        self._listening = not running() or self.service.leads
+        return self._listening
