@@ -24,15 +24,15 @@ TIMEOUT = 15.0
 """Seconds that a connection has for its one request and the answer."""
 
 _MAX_REQUEST = 16_384
-_INTERVAL = 1.0
+_POLL_INTERVAL = 0.25
 
 
-def listen(page: Page, host: str, port: int, goes_on: Callable[[], bool] = lambda: True) -> int:
+def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: True) -> int:
     """Serve ``/metrics`` (GET and HEAD) and nothing else, in a thread of its own.
 
     Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
-    for more than 15 s: when there are more connections, the oldest is closed. The port is free
-    again when `goes_on`, which is asked once a second, says no.
+    for more than 15 s: when there are more connections, the oldest is closed. It listens for as
+    long as `may`, which is asked several times a second, is true.
 
     Returns:
         The port: any that is free for 0.
@@ -50,12 +50,13 @@ def listen(page: Page, host: str, port: int, goes_on: Callable[[], bool] = lambd
         # A child that lives longer than this process would keep the port.
         os.register_at_fork(after_in_child=listening.close)
     app = Router([Route("/metrics", Answer(page), methods=["GET"])])
-    serve = _serve(app, listening, goes_on)
-    Thread(target=asyncio.run, args=(serve,), name="metrics server", daemon=True).start()
+    Thread(
+        target=asyncio.run, args=(_serve(app, listening, may),), name="metrics server", daemon=True
+    ).start()
     return int(listening.getsockname()[1])
 
 
-async def _serve(app: Router, listening: socket, goes_on: Callable[[], bool]) -> None:
+async def _serve(app: Router, listening: socket, may: Callable[[], bool]) -> None:
     config = Config(
         app,
         interface="asgi3",
@@ -71,9 +72,11 @@ async def _serve(app: Router, listening: socket, goes_on: Callable[[], bool]) ->
     loop = asyncio.get_running_loop()
     connection = partial(_Connection, config, state, {})
     server = await loop.create_server(connection, sock=listening, backlog=MAX_CONNECTIONS)
-    while goes_on():
-        await asyncio.sleep(_INTERVAL)
+    while may():
+        await asyncio.sleep(_POLL_INTERVAL)
     server.close()
+    # Connections that are open have until their deadline.
+    await asyncio.sleep(TIMEOUT)
 
 
 class _Connection(H11Protocol):

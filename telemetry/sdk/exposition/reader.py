@@ -89,6 +89,11 @@ class EndpointReader(MetricReader):
             return write()
         return write(partial(registry_text, openmetrics, reading.several))
 
+    def _may_listen(self) -> bool:
+        """False where a callback hangs and another worker leads, which takes the port over."""
+        self._listening = not running() or self.service.leads
+        return self._listening
+
     def _listen(self) -> None:
         """Listen on the port of its own, unless it does so already.
 
@@ -102,7 +107,7 @@ class EndpointReader(MetricReader):
 
         self._listening = True
         try:
-            listen(self.page, self.host, self.port, self._goes_on_listening)
+            listen(self.page, self.host, self.port, self._may_listen)
         except (OSError, OverflowError) as error:
             self._listening = False
             _logger.error(
@@ -112,8 +117,3 @@ class EndpointReader(MetricReader):
                 self.port,
                 getattr(error, "strerror", None) or error,
             )
-
-    def _goes_on_listening(self) -> bool:
-        """Leave the port to the worker that leads instead, where a callback hangs in this one."""
-        self._listening = not running() or self.service.leads
-        return self._listening
