@@ -13,12 +13,8 @@ nox.options.error_on_missing_interpreters = True
 # An interpreter that is missing is an error and not fetched from anywhere.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
-# All that needs no program beside Python. The rest does not depend on the versions of packages,
-# or drives real servers, which takes too long for each cell.
-UNIT_TESTS = (
-    "tests",
-    *(f"--ignore=tests/{each}" for each in ("deployment", "docs", "foreign", "stack")),
-)
+# Without what does not depend on the versions of packages: the slow ones, dashboards, documents.
+UNIT_TESTS = ("tests", "-m", "not slow", "--ignore=tests/deployment", "--ignore=tests/docs")
 # Python 3.13 is the image's, with the image's packages.
 IMAGE = "3.13"
 VERSIONS = """

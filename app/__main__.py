@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         server.append("--reload")
     without_health_checks(LOGGING_CONFIG)
     if hasattr(signal, "SIGQUIT"):
-        # How app/healthcheck.sh ends an application that hangs: the log then says where.
+        # How app/healthcheck.sh ends an application that hangs: the log then says where. A shell
+        # has programs in the background ignore the signal.
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         faulthandler.register(signal.SIGQUIT, chain=True)
     # uvicorn ends gracefully and then raises the signal once more, to end by it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

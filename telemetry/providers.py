@@ -28,11 +28,7 @@ def behind(provider: MeterProvider) -> MeterProvider:
 def once_per_provider(
     make: Callable[Concatenate[MeterProvider, _Parameters], _Made],
 ) -> Callable[Concatenate[MeterProvider, _Parameters], _Made]:
-    """Have a function called once for each meter provider, and its result given ever after.
-
-    Parameters:
-        make: Its further arguments count in the first call only.
-    """
+    """Have a function called once for each meter provider, and its result given ever after."""
 
     def made(
         provider: MeterProvider, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs

@@ -40,11 +40,7 @@ class OncePerMinute(logging.Filter):
 
 
 def quiet_logger(name: str) -> logging.Logger:
-    """The logger of this name, with the filter.
-
-    Parameters:
-        name: The full name; a filter does not hold for the loggers below its own.
-    """
+    """The logger of this name, with the filter."""
     logger = logging.getLogger(name)
     if not any(isinstance(each, OncePerMinute) for each in logger.filters):
         logger.addFilter(OncePerMinute())

@@ -25,9 +25,6 @@ def names_in(environment: Mapping[str, str]) -> RequestNames | None:
     """The metrics of requests that ``TELEMETRY_REQUEST_METRICS`` asks for, if it does.
 
     A value that there is not is logged in one line.
-
-    Parameters:
-        environment: `os.environ`.
     """
     chosen = environment.get(REQUEST_METRICS, "").strip()
     if chosen in ("", *RequestNames):

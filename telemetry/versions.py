@@ -24,9 +24,6 @@ def routes_in_full(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any
     FastAPI has `iter_route_contexts` since 0.137.2. Up to 0.136, `include_router` copies the
     routes, and each has its full path itself. Up to 0.143.3, the context of a mount or of one of
     Starlette's own routes has the full path in its ``starlette_route`` only.
-
-    Parameters:
-        routes: The routes of an application or a router.
     """
     try:
         from fastapi.routing import iter_route_contexts
@@ -41,9 +38,6 @@ def limit_of_series(limit: int) -> dict[str, Any]:
     """The argument of a View that limits the series of an instrument.
 
     Since opentelemetry-sdk 1.45.2. Before, the SDK has no limit.
-
-    Parameters:
-        limit: The greatest number of series.
     """
     from opentelemetry.sdk.metrics.view import View
 

@@ -38,12 +38,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Wiring:
-    """Connects one application with what measures it and with what shows it.
-
-    Parameters:
-        app: The application.
-        options: What `telemetry.instrument` was told.
-    """
+    """Connects one application with what measures it and with what shows it."""
 
     def __init__(self, app: Starlette, options: Options) -> None:
         self._app = app

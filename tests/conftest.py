@@ -12,3 +12,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", type=float, default=0.0, help="seconds that tests/stack/test_faults.py goes on"
     )
+
+
+SLOW = {
+    "test_a_block_of_300_ms_is_in_its_bucket_in_each_of_20_tries",
+    "test_a_flood_of_scrapes_leaves_the_processor_to_the_application",
+    "test_a_hundred_thousand_random_requests_add_a_handful_of_series",
+    "test_exponential_histograms_add_up_at_the_coarser_scale",
+    "test_nothing_of_a_request_reaches_the_exposition",
+    "test_one_heartbeat_for_each_loop_that_ends_with_it",
+    "test_what_one_thread_remembers_does_not_spoil_what_another_one_publishes",
+}
+"""Half of the unit tests' time. They do not depend on the versions of packages: see noxfile.py."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if getattr(item, "originalname", item.name) in SLOW:
+            item.add_marker(pytest.mark.slow)

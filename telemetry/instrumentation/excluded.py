@@ -24,9 +24,6 @@ class Excluded:
     searched for in the URL; see
     https://opentelemetry.io/docs/zero-code/python/configuration/#excluded-urls. An invalid
     expression is logged in one line and excludes nothing.
-
-    Parameters:
-        paths: Paths, without placeholders.
     """
 
     def __init__(self, paths: Collection[str]) -> None:
@@ -49,11 +46,7 @@ class Excluded:
         )
 
     def expressions(self, root_path: str = "") -> list[str]:
-        """The paths as regular expressions that are searched for in a URL.
-
-        Parameters:
-            root_path: What the paths stand below.
-        """
+        """The paths as regular expressions that are searched for in a URL."""
         return [rf"//[^/]*{re.escape(root_path + path)}$" for path in self.paths]
 
 

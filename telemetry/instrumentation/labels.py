@@ -39,9 +39,6 @@ class RequestLabel:
 class Labels:
     """The labels that an application declares, and what they are for a request.
 
-    Parameters:
-        declared: By name, a constant value or a `RequestLabel`.
-
     Attributes:
         constant: The constant ones, which are those of an application as a whole, too.
 
@@ -78,12 +75,7 @@ class Labels:
         self._others = dict.fromkeys(self._declared, OTHER)
 
     def of(self, headers: Collection[tuple[bytes, bytes]], given: Mapping[str, str]) -> Pairs:
-        """The labels of one request.
-
-        Parameters:
-            headers: Those of its scope, the names in lower case.
-            given: What the endpoint has set.
-        """
+        """The labels of one request."""
         if not self._declared:
             return self.constant
         found = self._others.copy()

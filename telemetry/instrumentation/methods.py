@@ -2,20 +2,7 @@
 
 import os
 
-_REGISTERED = frozenset(
-    {
-        "CONNECT",
-        "DELETE",
-        "GET",
-        "HEAD",
-        "OPTIONS",
-        "PATCH",
-        "POST",
-        "PUT",
-        "QUERY",
-        "TRACE",
-    }
-)
+_METHODS = "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE"
 
 
 def known_methods() -> frozenset[str]:
@@ -26,5 +13,9 @@ def known_methods() -> frozenset[str]:
     comma-separated, case-sensitive list names. See ``http.request.method`` in
     https://opentelemetry.io/docs/specs/semconv/registry/attributes/http/.
     """
-    listed = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "").split(",")
-    return frozenset(name.strip() for name in listed if name.strip()) or _REGISTERED
+
+    def listed(text: str) -> frozenset[str]:
+        return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+    given = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "")
+    return listed(given) or listed(_METHODS)

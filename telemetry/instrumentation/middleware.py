@@ -1,8 +1,9 @@
 """The middleware that measures what an application answers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,11 +19,7 @@ def is_counted(scope: Scope) -> bool:
 
 
 def remember_routing(router: Any) -> None:
-    """Have what routing finds out remembered also where a middleware has copied the scope.
-
-    Parameters:
-        router: The application's router, which routes within the scope that it is called with.
-    """
+    """Have what routing finds out remembered also where a middleware has copied the scope."""
     route = router.middleware_stack
 
     def remembering(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
@@ -35,35 +32,44 @@ def remember_routing(router: Any) -> None:
     router.middleware_stack = remembering
 
 
-class Exchange(Protocol):
-    """One request or WebSocket, on its way through the middleware."""
+class Measured(ABC):
+    """What a request and a WebSocket have in common: the path that they are counted under."""
 
-    scope: Scope
+    def __init__(self, paths: CountedPaths, scope: Scope) -> None:
+        self._paths = paths
+        self.scope = scope
+        self._root_path: str = scope.get("root_path", "")
+        path = scope["path"]
+        if self._root_path:
+            path = path_below(self._root_path, path)
+        self._is_excluded = path in paths.excluded
+        self._begin = perf_counter()
 
+    def path(self, status: int | None = None) -> str | None:
+        """The path, or None where it is not counted."""
+        path = self._paths.of(self.scope, self._root_path, status)
+        return None if path is UNMATCHED and self._is_excluded else path
+
+    @abstractmethod
     async def receive(self) -> Message:
         """The next message of the client."""
 
+    @abstractmethod
     async def send(self, message: Message) -> None:
         """Send a message of the application to the client."""
 
+    @abstractmethod
     def finish(self, error: BaseException | None) -> None:
         """End, if not ended yet: the application has returned, or has raised an error."""
 
 
-Measure = Callable[[Scope, Receive, Send], Exchange]
+Measure = Callable[[Scope, Receive, Send], Measured]
 
 
 class Middleware:
     """ASGI middleware that has each connection measured once, by the outermost application.
 
     What is sent and what is raised passes through unchanged.
-
-    Parameters:
-        app: The application, with all its other middleware.
-        measures: What measures connections, by the scope's type. Those without a measure pass
-            as they are, but nothing below measures them either.
-        is_excluded: Tells of a scope whether it is not measured, before it is routed.
-        on_start: Called with the scope of each lifespan, and with that of the next request.
     """
 
     def __init__(
@@ -106,31 +112,3 @@ class Middleware:
             # together they would wait for the garbage collector.
             scope[COUNTED] = None
             exchange.scope = scope
-
-
-class Measured:
-    """What a request and a WebSocket have in common: the path that they are counted under.
-
-    Parameters:
-        paths: Finds it.
-        scope: The ASGI scope, before routing.
-    """
-
-    def __init__(self, paths: CountedPaths, scope: Scope) -> None:
-        self._paths = paths
-        self.scope = scope
-        self._root_path: str = scope.get("root_path", "")
-        path = scope["path"]
-        if self._root_path:
-            path = path_below(self._root_path, path)
-        self._is_excluded = path in paths.excluded
-        self._begin = perf_counter()
-
-    def path(self, status: int | None = None) -> str | None:
-        """The path, or None where it is not counted.
-
-        Parameters:
-            status: The status of the response where one was started.
-        """
-        path = self._paths.of(self.scope, self._root_path, status)
-        return None if path is UNMATCHED and self._is_excluded else path

@@ -52,12 +52,6 @@ class RequestRecorder:
     Requests in progress are a gauge and not an up-down counter: what a worker that was killed
     had in progress is gone with it.
 
-    Parameters:
-        provider: Where the instruments are made. Their names become, in Prometheus,
-            ``app_requests_total``, ``app_responses_total``,
-            ``app_requests_processing_time_seconds`` and ``app_requests_in_progress``.
-        buckets: Upper bounds of the duration histogram in seconds, unless a view has others.
-
     Attributes:
         in_progress: The requests that have begun and not ended.
         buckets: As given.
@@ -125,16 +119,7 @@ class RequestRecorder:
         labels: Pairs = (),
         sizes: tuple[int, int] | None = None,
     ) -> None:
-        """Count one ended request; safe to call from several threads at once.
-
-        Parameters:
-            method: A known method or ``_OTHER``.
-            path: The route template, never what the client sent.
-            status: The status code of the response, or None where none was started.
-            seconds: Duration of the request.
-            labels: Further labels.
-            sizes: Bytes of the bodies of request and response, after `measure_sizes`.
-        """
+        """Count one ended request; safe to call from several threads at once."""
         key = (method, path, status, labels)
         with self._lock:
             ended = self._ended.get(key)
@@ -206,10 +191,6 @@ _recorder_of = once_per_provider(RequestRecorder)
 
 def recorder_of(provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> RequestRecorder:
     """The recorder of a meter provider, made when it is first asked for.
-
-    Parameters:
-        provider: Where the instruments are made.
-        buckets: Upper bounds of the duration histogram in seconds.
 
     Raises:
         BucketsDifferError: It was made with other buckets.

@@ -50,13 +50,6 @@ class RequestMeasure:
     after it (background tasks). Where there is no last byte, because the application failed
     or the client left, it ends when the application returns.
 
-    Parameters:
-        recorder: Where requests are counted.
-        paths: Finds the path that a request is counted under.
-        labels: Further labels that requests are counted by.
-        in_progress_by_route: Whether requests in progress are, too, and by method and path.
-        sizes: Whether the sizes of bodies are measured.
-
     Attributes:
         begin: Begins with a request, as `middleware.Middleware` takes it.
     """
@@ -151,9 +144,6 @@ class _Exchange(Measured):
 
         Where the application has not started a response the server answers 500, also to a
         task that was cancelled, unless the client has left.
-
-        Parameters:
-            error: What the application has raised.
         """
         if self._ended:
             return

@@ -68,11 +68,6 @@ class RouteTemplates:
     route that they belong to, and looked up. Only a request that was answered before
     routing (by a middleware) is matched against the templates.
 
-    Parameters:
-        router: Has the ``routes``. They are read when the first request ends, and again when
-            there are others.
-        on_read: Called with all applications that are mounted, each time the routes are read.
-
     Attributes:
         mounted: The applications that are mounted, each with the template of its mount.
     """
@@ -90,13 +85,7 @@ class RouteTemplates:
         self.mounted: list[tuple[Any, str]] = []
 
     def of(self, scope: Scope, root_path: str, status: int | None = None) -> str:
-        """The template of the route that a connection asked for, or `UNMATCHED`.
-
-        Parameters:
-            scope: The ASGI scope, as routing has left it.
-            root_path: The scope's ``root_path`` where the router was reached.
-            status: The status of the response where one was started.
-        """
+        """The template of the route that a connection asked for, or `UNMATCHED`."""
         if len(self._router.routes) != self._size:
             self.read()
         handler = scope.get("route") or scope.get("endpoint")
@@ -190,11 +179,6 @@ class CountedPaths:
     """The path that each connection of an application is counted under, if it is counted.
 
     It has the prefixes of everything that the application is mounted in, measured or not.
-
-    Parameters:
-        router: The application's router.
-        excluded: Route templates of the application that are not counted.
-        on_read: As for `RouteTemplates`.
     """
 
     def __init__(
@@ -209,13 +193,7 @@ class CountedPaths:
         self._outer: dict[int, RouteTemplates] = {}
 
     def of(self, scope: Scope, root_path: str, status: int | None = None) -> str | None:
-        """The template that a connection is counted under, `UNMATCHED`, or None if excluded.
-
-        Parameters:
-            scope: The ASGI scope, as routing has left it.
-            root_path: The scope's ``root_path`` where the application was reached.
-            status: The status of the response where one was started.
-        """
+        """The template that a connection is counted under, `UNMATCHED`, or None if excluded."""
         # Starlette leaves the outermost router there, and the root path that it was reached with.
         router = scope.get("router", self._router)
         if router is self._router:
@@ -280,13 +258,7 @@ def _routes_of(app: Any) -> tuple[Any, Sequence[BaseRoute]]:
 
 
 def path_below(root_path: str, path: str) -> str:
-    """The path as routes see it, without the root path that the server put before it.
-
-    Parameters:
-        root_path: The scope's ``root_path``.
-        path: The scope's ``path``, which need not begin with it:
-            https://asgi.readthedocs.io/en/latest/specs/www.html#http-connection-scope.
-    """
+    """The path as routes see it, without the root path that the server put before it."""
     if root_path and path.startswith(root_path):
         below = path[len(root_path) :]
         if below == "" or below[0] == "/":

@@ -13,10 +13,6 @@ def wrap_middleware_stack(app: Starlette, wrap: Callable[[ASGIApp], ASGIApp]) ->
     `FastAPI.add_middleware` makes the latest middleware the outermost, so what it adds sees
     nothing of the requests that a later one answers. The stack is built once, before the
     first request; what `wrap` returns for the whole stack takes its place.
-
-    Parameters:
-        app: The application. Where its stack is built already, that one is wrapped at once.
-        wrap: Called with the stack, returns the ASGI application to use in its place.
     """
     build = app.build_middleware_stack
 

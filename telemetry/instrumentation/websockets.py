@@ -26,13 +26,7 @@ _REJECTED, _FAILED = 403, 500
 
 
 class WebSocketRecorder:
-    """Counts WebSockets by route template.
-
-    Parameters:
-        provider: Where the instruments are made. In Prometheus, their names become
-            ``app_websockets_open``, ``app_websockets_opened_total``,
-            ``app_websockets_closed_total`` and ``app_websockets_duration_seconds``.
-    """
+    """Counts WebSockets by route template."""
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(METER)
@@ -62,14 +56,7 @@ class WebSocketRecorder:
         self._opened.add(1, {"path": path})
 
     def ended(self, connection: object, path: str, code: str, seconds: float | None) -> None:
-        """Count a WebSocket that has ended.
-
-        Parameters:
-            connection: As given to `opened`, if it was.
-            path: The route template.
-            code: How it has ended, one of few values.
-            seconds: How long it was open; None if it was refused.
-        """
+        """Count a WebSocket that has ended."""
         self._closed.add(1, {"path": path, "close_code": code})
         if seconds is not None:
             self._open[path].discard(connection)
@@ -89,10 +76,6 @@ class WebSocketMeasure:
 
     It ends with the first of: the application closes it, the client does or is gone, the
     application returns or fails. One that was never accepted was refused.
-
-    Parameters:
-        recorder: Where WebSockets are counted.
-        paths: Finds the path that one is counted under.
 
     Attributes:
         begin: Begins with a WebSocket, as `middleware.Middleware` takes it.
@@ -147,12 +130,7 @@ class _Connection(Measured):
         self.end(_FAILED, closed)
 
     def end(self, refused: int, closed: int) -> None:
-        """End, if not ended yet.
-
-        Parameters:
-            refused: The HTTP status of the answer, if it was not accepted.
-            closed: The close code, if it was.
-        """
+        """End, if not ended yet."""
         if self._ended:
             return
         self._ended = True

@@ -35,11 +35,6 @@ def own_shutdown(
     """Take over the shutdown of a provider that configuration has made.
 
     The SDK's own waits up to half a minute for each provider whose collector hangs.
-
-    Parameters:
-        provider: The SDK's provider of a signal; any other object is left alone.
-        flush: Flushes it; by default its own ``force_flush``.
-        end: Flushes it and shuts it down; by default its own ``shutdown``.
     """
     if not hasattr(provider, "force_flush") or not hasattr(provider, "shutdown"):
         return
@@ -50,12 +45,7 @@ def own_shutdown(
 def register_for_shutdown(
     flush: Callable[[], object], end: Callable[[], object] | None = None
 ) -> None:
-    """Have functions called when the process is about to end.
-
-    Parameters:
-        flush: Called when an application's lifespan has ended, which may not be the end yet.
-        end: Called when the interpreter exits; by default the same.
-    """
+    """Have functions called when the process is about to end."""
     if not _AtShutdown.ends:
         atexit.register(_exit)
     _AtShutdown.flushes.append(flush)

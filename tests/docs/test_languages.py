@@ -114,8 +114,14 @@ def test_a_korean_page_links_to_korean_pages(name: str) -> None:
         assert other or link.endswith(".ko.md") == name.endswith(".ko.md"), link
 
 
-KOREAN = ["스크레이프", "방문자", "작업(job)", "읽으러", "seed", "세고 잼", "보여 주기", "많아야"]
-ENGLISH = ["the seed", "visitor", "whoever", "costs a log line", "comes by", "stranger", "blow up"]
+KOREAN = [
+    *("스크레이프", "방문자", "작업(job)", "읽으러", "seed", "세고 잼", "보여 주기", "많아야"),
+    *("복제한", "여러분의", "즉시 끝", "실수라면", "믿지 않", "자기 차례", "을 냄", "부하 중 "),
+]
+ENGLISH = [
+    *("the seed", "visitor", "whoever", "costs a log line", "comes by", "stranger", "blow up"),
+    *("mended", "mend it", "own wish", "believed", "waits its turn", "what the numbers lose"),
+]
 
 
 @pytest.mark.parametrize(("english", "korean"), PAIRS)

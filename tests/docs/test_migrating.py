@@ -1,5 +1,6 @@
 """Each pair of the page on migrating writes the same lines, in both languages."""
 
+import functools
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ print(TestClient(app).get("/metrics").text)
 """
 
 
+@functools.cache
 def shown(*code: str) -> str:
     result = subprocess.run(
         [sys.executable, "-c", "\n".join(code)],

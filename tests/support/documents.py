@@ -111,6 +111,10 @@ class Reader:
             case _:
                 raise AssertionError(f"line {block.line}: nobody can say what this is")
 
+    def install(self, command: str) -> None:
+        """Install something into the environment, once in all."""
+        self._install(command, self._copy)
+
     def stop(self) -> None:
         """End the server that was started last."""
         if self._server is not None:
@@ -121,6 +125,7 @@ class Reader:
         command = command.replace("localhost:8000", f"localhost:{self._port}")
         command = command.replace("9464", str(self._private)).replace("{1..100}", "{1..12}")
         command = command.replace("--duration 60", "--duration 3")
+        command = command.replace("app.watch", f"app.watch localhost:{self._port}")
         return command.replace("app.load", f"app.load --url http://localhost:{self._port}")
 
     def _serve(self, block: Block) -> None:
@@ -128,7 +133,7 @@ class Reader:
         *before, command = self._elsewhere(block.text.strip()).split(" && ")
         for each in before:
             assert each.startswith("pip install ")
-            self._install(each, self._copy)
+            self.install(each)
         command += f" --host 127.0.0.1 --port {self._port}"
         log = self._folder / f"line-{block.line}.log"
         self._server = Process(
@@ -141,7 +146,7 @@ class Reader:
 
     def _run(self, block: Block) -> None:
         if block.text.startswith("pip install "):
-            self._install(block.text.strip(), self._copy)
+            self.install(block.text.strip())
             return
         expected = pattern(block.output or "...")
 

@@ -22,7 +22,12 @@ INTERVAL = 0.5
 
 @contextmanager
 def prometheus(
-    folder: Path, app_port: int, *, wait: str | None = None, zero_ingestion: bool = True
+    folder: Path,
+    app_port: int,
+    *,
+    wait: str | None = None,
+    zero_ingestion: bool = True,
+    config: str = "prometheus/prometheus.yml",
 ) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
@@ -31,10 +36,10 @@ def prometheus(
     """
     executable = program("prometheus")
     port = free_port()
-    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
-    config["global"]["scrape_interval"] = f"{INTERVAL * 1000:.0f}ms"
-    config["global"]["evaluation_interval"] = f"{INTERVAL * 1000:.0f}ms"
-    itself, app = (job["static_configs"][0] for job in config["scrape_configs"])
+    content = yaml.safe_load((ROOT / config).read_text())
+    content["global"]["scrape_interval"] = f"{INTERVAL * 1000:.0f}ms"
+    content["global"]["evaluation_interval"] = f"{INTERVAL * 1000:.0f}ms"
+    itself, app = (job["static_configs"][0] for job in content["scrape_configs"])
     itself["targets"] = [f"127.0.0.1:{port}"]
     # What the tutorial's outputs show stays the same.
     app["labels"] = {"instance": app["targets"][0]}
@@ -48,7 +53,7 @@ def prometheus(
                     rule["for"] = wait
         (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
     path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(content))
     command = [
         executable,
         f"--config.file={path}",

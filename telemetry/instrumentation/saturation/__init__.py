@@ -17,9 +17,6 @@ class Saturation:
 
     No request pays for it: the event loop has a heartbeat, and everything else is read when the
     metrics are collected.
-
-    Parameters:
-        provider: Where the instruments are made.
     """
 
     def __init__(self, provider: MeterProvider) -> None:

@@ -49,9 +49,6 @@ def observe_garbage_collection(meter: Meter) -> None:
     The former is named and counted as OpenTelemetry's conventions say, which have nothing for
     the pauses: https://opentelemetry.io/docs/specs/semconv/runtime/cpython-metrics/. Pauses from
     1 ms on are recorded.
-
-    Parameters:
-        meter: Where the instruments are made.
     """
     if _pauses.note not in gc.callbacks:
         gc.callbacks.append(_pauses.note)

@@ -27,9 +27,6 @@ class LoopDelay:
     scrapes. It is a timer and not a task, so that nothing has to be cancelled when the loop ends.
 
     asyncio's loop and uvloop have it. Under trio there is none.
-
-    Parameters:
-        meter: Where the histogram is made.
     """
 
     def __init__(self, meter: Meter) -> None:

@@ -50,11 +50,7 @@ class _AsyncpgPool(Protocol):
 
 
 class _Sqlalchemy:
-    """Reads SQLAlchemy's pool, which does not tell who waits: its callers are counted.
-
-    Parameters:
-        pool: Returns the pool of now.
-    """
+    """Reads SQLAlchemy's pool, which does not tell who waits: its callers are counted."""
 
     def __init__(self, pool: Callable[[], _QueuePool]) -> None:
         self._pool = pool
@@ -169,11 +165,6 @@ def observe_connections(provider: MeterProvider, pool: object, name: str) -> Non
 
     They are named as OpenTelemetry's conventions say:
     https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#connection-pools.
-
-    Parameters:
-        provider: Where the instruments are made.
-        pool: An engine of SQLAlchemy, or a pool of SQLAlchemy or asyncpg.
-        name: Its name; a pool that had it before is not observed any more.
 
     Raises:
         TypeError: It is something else, or a pool that holds no connections.

@@ -20,9 +20,6 @@ def observe_process(meter: Meter) -> None:
     conventions say: https://opentelemetry.io/docs/specs/semconv/system/process-metrics/. The
     conventions have nothing for ``app_file_descriptor_limit``. On Windows there are no file
     descriptors.
-
-    Parameters:
-        meter: Where the instruments are made.
     """
     meter.create_observable_gauge(
         "app_memory_usage",

@@ -23,9 +23,6 @@ class ThreadPool:
     They are of AnyIO's worker threads, 40 by default, which Starlette runs everything in that is
     not ``async``: endpoints, dependencies, background tasks, and the reading of files. All share
     one limiter for each event loop. With several loops the numbers are their sum.
-
-    Parameters:
-        meter: Where the gauges are made.
     """
 
     def __init__(self, meter: Meter) -> None:

@@ -45,10 +45,6 @@ class Configurator:
     """
 
     def configure(self, auto_instrumentation_version: str | None = None, **_: Any) -> None:
-        """Set the global providers as the environment says.
-
-        Parameters:
-            auto_instrumentation_version: Becomes the resource's ``telemetry.auto.version``.
-        """
+        """Set the global providers as the environment says."""
         version = auto_instrumentation_version
         configure({"telemetry.auto.version": version} if version else None)

@@ -60,9 +60,6 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
 
     Metrics go to ``/metrics`` unless something else is asked for; traces and logs go nowhere
     unless it is. What cannot be set up is logged in one line each and never raised.
-
-    Parameters:
-        resource_attributes: Attributes of the resource beside those of the environment.
     """
     if disabled():
         return

@@ -3,21 +3,10 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
-from opentelemetry.environment_variables import (
-    OTEL_LOGS_EXPORTER,
-    OTEL_METRICS_EXPORTER,
-    OTEL_TRACES_EXPORTER,
-)
-from opentelemetry.sdk.environment_variables import (
-    OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
-    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
-    OTEL_EXPORTER_OTLP_PROTOCOL,
-    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
-)
+from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
 _logger = logging.getLogger(__name__)
 
@@ -26,40 +15,29 @@ _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _EXTRAS = {"otlp_proto_grpc": "pip install 'fastapi-otel-metrics[grpc]'"}
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """Where one kind of telemetry is configured.
+class Signal(NamedTuple):
+    """One kind of telemetry, and the exporter that is taken where none is asked for.
 
-    `variable` lists the exporters, `default` is taken where it is not set, `group` is the
-    entry point group that exporters register under, `protocol` is the variable that chooses
-    OTLP's protocol for this signal. All are the specification's:
-    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
     """
 
-    variable: str
+    name: str
     default: str
-    group: str
-    protocol: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that lists the exporters."""
+        return f"OTEL_{self.name}_EXPORTER"
+
+    @property
+    def group(self) -> str:
+        """The group of entry points that exporters register in."""
+        return f"opentelemetry_{self.name.lower()}_exporter"
 
 
-METRICS = Signal(
-    OTEL_METRICS_EXPORTER,
-    PROMETHEUS,
-    "opentelemetry_metrics_exporter",
-    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
-)
-TRACES = Signal(
-    OTEL_TRACES_EXPORTER,
-    "none",
-    "opentelemetry_traces_exporter",
-    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
-)
-LOGS = Signal(
-    OTEL_LOGS_EXPORTER,
-    "none",
-    "opentelemetry_logs_exporter",
-    OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
-)
+METRICS = Signal("METRICS", PROMETHEUS)
+TRACES = Signal("TRACES", "none")
+LOGS = Signal("LOGS", "none")
 
 
 class ConfigurationError(Exception):
@@ -104,7 +82,7 @@ def _create(signal: Signal, name: str) -> Any:
 
 
 def _protocol(signal: Signal) -> str:
-    for variable in (signal.protocol, OTEL_EXPORTER_OTLP_PROTOCOL):
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal.name}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL):
         if value := os.environ.get(variable, "").strip():
             break
     else:

@@ -31,10 +31,6 @@ class Readers:
     A provider that configuration has made has the readers that were asked for. Any other one is
     given a reader for ``/metrics``; where it takes none, as another vendor's, a log line says so.
 
-    Parameters:
-        provider: The provider.
-        configured: Whether configuration has made it, and it is shut down with the process.
-
     Attributes:
         endpoint: The reader that is shown on ``/metrics``, if any.
         services: What the readers export, which the workers share.

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.support.versions import needs
+
 SHOW = """
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -80,3 +82,26 @@ def test_the_apis_stand_in_is_where_we_look_for_it() -> None:
 def test_nothing_is_imported_that_serving_metrics_does_not_need(module: str) -> None:
     result = run(f"import sys, app.main; assert {module!r} not in sys.modules, sys.modules")
     assert result.returncode == 0, result.stderr[-500:]
+
+
+MANY_SERIES = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry import metrics
+import telemetry
+from telemetry.instrumentation.recorder import recorder_of
+app = FastAPI()
+telemetry.instrument(app)
+recorder = recorder_of(metrics.get_meter_provider())
+for number in range(2_001):
+    recorder.record("GET", f"/{number}", 200, 0.01)
+page = TestClient(app).get("/metrics").text
+for name in ("app_requests_total{", "app_requests_processing_time_seconds_count{"):
+    print(page.count(name), page.count(name + 'otel_metric_overflow'))
+"""
+
+
+@needs("opentelemetry-sdk", "1.45.2")
+def test_the_labels_of_routes_have_no_limit_of_2000_series() -> None:
+    result = run(MANY_SERIES)
+    assert result.stdout.split() == ["2001", "0"] * 2, result.stderr

@@ -10,35 +10,46 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import Reader, blocks, empty_environment, pattern
-from tests.support.processes import free_port
+from tests.support.processes import ROOT, free_port
 from tests.support.prometheus import prometheus
 
-DOCUMENTS = ("README.md", "README.ko.md", "docs/tutorial.en.md", "docs/tutorial.ko.md")
+WITHOUT_DOCKER = "prometheus/local.yml"
+DOCUMENTS = {
+    "README.md": "prometheus/prometheus.yml",
+    "README.ko.md": "prometheus/prometheus.yml",
+    "docs/tutorial.en.md": "prometheus/prometheus.yml",
+    "docs/tutorial.ko.md": WITHOUT_DOCKER,
+    "docs/settings.en.md": WITHOUT_DOCKER,
+    "docs/settings.ko.md": WITHOUT_DOCKER,
+    "docs/production.en.md": WITHOUT_DOCKER,
+    "docs/production.ko.md": WITHOUT_DOCKER,
+}
+"""Each document, and the configuration of the Prometheus beside its reader."""
 DOCKER = "needs a Docker engine"
 PUSH = "docker compose -f docker-compose.yaml -f docker-compose.push.yaml up"
 SCALE = "docker compose -f docker-compose.yaml -f docker-compose.scale.yaml up --scale app=3"
-TRACES = "docker compose -f docker-compose.yaml -f docker-compose.traces.yaml up"
 HOST = "docker compose -f docker-compose.yaml -f docker-compose.host.yaml"
-BY_URL = (
-    "pip install 'fastapi-otel-metrics @ git+https://github.com/OWNER/fastapi-otel-metrics@v0.1.0'"
+GUNICORN = (
+    "gunicorn main:app --workers 4 --worker-class uvicorn_worker.UvicornWorker --bind 0.0.0.0:8000"
 )
 NOT_RUN = {
     "README": {
         "docker compose up": DOCKER,
         "docker compose exec app python -m app.load --duration 60": DOCKER,
-        PUSH: DOCKER,
-        TRACES: DOCKER,
-        "OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp uvicorn main:app": "needs a receiver",
-        SCALE: DOCKER,
-        BY_URL: ".ci/run does, from a repository of its own",
-        "pip install .": "needs PowerShell",
         "pip install '.[test]' && pytest": ".ci/run does, as it would run itself",
     },
     "docs/tutorial": {
         f"{HOST} up": DOCKER,
+        "sudo apt install prometheus": "needs Debian",
+        "brew install prometheus grafana": "needs Homebrew",
+        'export GF_PATHS_PROVISIONING="$PWD/grafana/local" GF_PATHS_DATA=/tmp/grafana': (
+            "needs Grafana"
+        ),
         "# classic.py": "for comparison",
         PUSH: DOCKER,
     },
+    "docs/settings": {PUSH: DOCKER},
+    "docs/production": {GUNICORN: "tests/stack/test_examples.py does", SCALE: DOCKER},
 }
 
 Environment = tuple[Path, Callable[[str, Path], None]]
@@ -50,10 +61,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, environment: Environment) -> Iterator[Reader]:
+def reader(tmp_path: Path, environment: Environment, name: str) -> Iterator[Reader]:
     path, install = environment
     port = free_port()
-    with prometheus(tmp_path, port) as url:
+    with prometheus(tmp_path, port, config=DOCUMENTS[name]) as url:
         reader = Reader(tmp_path, install, path, port, url)
         try:
             yield reader
@@ -63,6 +74,8 @@ def reader(tmp_path: Path, environment: Environment) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_what_is_written_works(reader: Reader, name: str) -> None:
+    if "pip install" not in (ROOT / name).read_text(encoding="utf-8"):
+        reader.install("pip install .")
     for block in blocks(name):
         if block.reason is None:
             reader.follow(block)
