@@ -64,7 +64,7 @@ def saturation(ask: Queries) -> Iterator[Panel]:
             "requests arrive than the app can handle.",
         ),
         *worst(
-            f"max_over_time(sum {INSTANCE} ({ask.in_progress})[{STEP}:])",
+            f"max_over_time(sum {INSTANCE} ({ask.in_progress})[{STEP}:5s])",
             f"sum {INSTANCE} (max_over_time({ask.in_progress}[{RANGE}] @ end()))",
             name,
         ),
