@@ -1,4 +1,4 @@
-"""Make the provisioned dashboards, and docs/dashboards.*.md, from grafana/dashboards/*.py."""
+"""Make the dashboards, docs/dashboards.*.md, and the rules of prometheus/objectives.toml."""
 
 import argparse
 import json
@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grafana.dashboards.names import PREFIX, prefixed, standard
+from deploy.rules import rules
 from grafana.dashboards.panels import LANGUAGES, Json, translate
-from grafana.dashboards.service import service
+from grafana.dashboards.service import service, service_http
 from grafana.dashboards.tutorial import tutorial
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "grafana/provisioning/dashboards"
-RULES = ROOT / "prometheus/rules/fastapi.yml"
 DASHBOARDS: dict[str, Callable[[], Json]] = {
     "fastapi_dashboard": tutorial,
     "service_dashboard": service,
-    "service_dashboard_http": lambda: standard(service()),
+    "service_dashboard_http": service_http,
 }
 SUFFIXES = {"ko": ".json", "en": ".en.json"}
 MARK = "<!-- What follows is made by: python -m grafana -->\n"
@@ -39,7 +38,7 @@ def made() -> dict[Path, str]:
         # Of a dashboard with other names, the panels are the same.
         described = (contents[each] for each in ("fastapi_dashboard", "service_dashboard"))
         files[document] = written + MARK + "".join(map(_described, described))
-    return files
+    return files | rules()
 
 
 def _described(dashboard: Json) -> str:
@@ -88,21 +87,6 @@ def _dashboards() -> list[str]:
     return [content for path, content in made().items() if path.suffix == ".json"]
 
 
-def write_prefixed(folder: Path, prefix: str) -> None:
-    """Write all dashboards, and Prometheus's rules, for an application with another prefix.
-
-    Parameters:
-        folder: Made if there is none.
-        prefix: As in ``telemetry.instrument(prefix=...)``.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {path: content for path, content in made().items() if path.suffix == ".json"}
-    files[RULES] = RULES.read_text(encoding="utf-8")
-    for path, content in files.items():
-        (folder / path.name).write_text(prefixed(content, prefix), encoding="utf-8")
-        print(folder / path.name)
-
-
 def main() -> int:
     """Write the files, or only look at them; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m grafana", description=__doc__)
@@ -116,19 +100,7 @@ def main() -> int:
         type=Path,
         help="write nothing; show what a JSON file exported from Grafana has changed",
     )
-    action.add_argument(
-        "--output",
-        metavar="FOLDER",
-        type=Path,
-        help="write the dashboards and the rules there, for an app with the prefix of --prefix",
-    )
-    parser.add_argument("--prefix", default=PREFIX, help="with --output (default: %(default)s)")
     arguments = parser.parse_args()
-    if arguments.output:
-        write_prefixed(arguments.output, arguments.prefix)
-        return 0
-    if arguments.prefix != PREFIX:
-        parser.error("--prefix needs --output: the dashboards in the repository are for app_*")
     if arguments.compare:
         print("\n".join(compare(arguments.compare)) or "Nothing has changed.")
         return 0

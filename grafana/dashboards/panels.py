@@ -1,18 +1,26 @@
-"""What both dashboards are built of: texts in two languages, panels, and how panels are placed."""
+"""What the dashboards are built of: texts in two languages, panels, and how panels are placed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 Json = dict[str, Any]
 
 LANGUAGES = ("ko", "en")
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-NO_DATA = {"type": "special", "options": {"match": "null+nan", "result": {"text": "-", "index": 9}}}
+NO_DATA = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": "-", "color": "transparent", "index": 9}},
+}
 """Shows a dash if there is no value, for example the error ratio without requests."""
 
 STATUS_COLOURS = {"5": "red", "4": "yellow", "3": "super-light-blue", "2": "semi-dark-blue"}
 """By the first digit of the status code; told apart by readers with any colour vision."""
+WORST = ("blue", "orange", "super-light-purple", "dark-blue", "dark-orange")
+"""The colours of the worst five, the worst first. The last two are drawn dashed, too."""
+ERRORS = ("red", "super-light-red", "dark-red", "light-red", "semi-dark-red")
+_DASHED = {"fill": "dash", "dash": [8, 5]}
 
 
 class Text(NamedTuple):
@@ -23,6 +31,20 @@ class Text(NamedTuple):
 
 
 EMPTY = Text("데이터 없음", "No data")
+
+
+class Fields(TypedDict, total=False):
+    """The options that the fields of any panel have; mypy refuses one that is misspelt."""
+
+    color: Json
+    custom: Json
+    decimals: int
+    mappings: list[Json]
+    max: float
+    min: float
+    noValue: Text
+    thresholds: Json
+    unit: str | Text
 
 
 def translate(content: Any, language: str) -> Any:
@@ -45,22 +67,51 @@ class Panel:
     height: int = 1
 
 
-def query(expression: str, legend: str | Text = "", **more: Any) -> Json:
-    """A query over the time range of the dashboard."""
+def query(
+    expression: str,
+    legend: str | Text = "",
+    *,
+    now: bool = False,
+    table: bool = False,
+    heatmap: bool = False,
+    exemplar: bool = False,
+) -> Json:
+    """A query over the time range of the dashboard, or of its end (`now`)."""
+    kind = "table" if table else "heatmap" if heatmap else "time_series"
     return {
         "datasource": DATASOURCE,
         "editorMode": "code",
         "expr": expression,
         "legendFormat": legend,
-        "range": True,
-        "instant": False,
-        **more,
+        "range": not now,
+        "instant": now,
+        "format": kind,
+        "exemplar": exemplar,
     }
 
 
-def query_now(expression: str, legend: str | Text = "", **more: Any) -> Json:
-    """A query at the end of the time range."""
-    return query(expression, legend, **{"range": False, "instant": True, **more})
+def worst(expression: str, ranked_by: str, legend: str) -> list[Json]:
+    """The five series that are greatest by another expression, the greatest in a query of its own.
+
+    So each has a colour by its place, and no two have the same.
+    """
+    places = [f"topk({place}, {ranked_by})" for place in range(1, len(WORST) + 1)]
+    return [query(f"{expression} and {places[0]}", legend)] + [
+        query(f"{expression} and ({place} unless {before})", legend)
+        for before, place in pairwise(places)
+    ]
+
+
+def by_place(colours: tuple[str, ...] = WORST) -> list[Json]:
+    """The colours of the queries that `worst` makes."""
+    styles: list[Json] = [{"color": fixed(colour)} for colour in colours]
+    if colours is WORST:
+        for each in styles[3:]:
+            each["custom.lineStyle"] = _DASHED
+    return [
+        {"matcher": {"id": "byFrameRefID", "options": chr(ord("A") + place)}, **_properties(style)}
+        for place, style in enumerate(styles)
+    ]
 
 
 def thresholds(base: str, *steps: tuple[float, str]) -> Json:
@@ -72,15 +123,22 @@ def thresholds(base: str, *steps: tuple[float, str]) -> Json:
     }
 
 
-def override(names: str | Text, **properties: Any) -> Json:
+def _properties(values: Mapping[str, Any]) -> Json:
+    return {"properties": [{"id": key, "value": value} for key, value in values.items()]}
+
+
+def override(names: str | Text, properties: Mapping[str, Any]) -> Json:
     """Properties of the series or columns whose names match a regular expression."""
     expression = Text(*(f"/{each}/" for each in names)) if isinstance(names, Text) else f"/{names}/"
-    return {
-        "matcher": {"id": "byRegexp", "options": expression},
-        "properties": [
-            {"id": key.replace("__", "."), "value": value} for key, value in properties.items()
-        ],
-    }
+    return {"matcher": {"id": "byRegexp", "options": expression}, **_properties(properties)}
+
+
+def line(names: str | Text, colour: str, *, dashed: bool = False, **custom: Any) -> Json:
+    """The colour and the style of lines whose names match a regular expression."""
+    style = {"lineStyle": _DASHED, **custom} if dashed else custom
+    return override(
+        names, {"color": fixed(colour), **{f"custom.{key}": each for key, each in style.items()}}
+    )
 
 
 def fixed(colour: str) -> Json:
@@ -88,12 +146,14 @@ def fixed(colour: str) -> Json:
     return {"mode": "fixed", "fixedColor": colour}
 
 
+def says(value: str, text: Text | str, colour: str) -> Json:
+    """A text in place of a value."""
+    return {"type": "value", "options": {value: {"text": text, "color": colour, "index": 0}}}
+
+
 def by_status(pattern: str = "{}") -> list[Json]:
     """The colours of series whose names begin with a status code."""
-    return [
-        override("^" + pattern.format(digit), color=fixed(colour))
-        for digit, colour in STATUS_COLOURS.items()
-    ]
+    return [line("^" + pattern.format(digit), each) for digit, each in STATUS_COLOURS.items()]
 
 
 def heading(title: Text) -> Panel:
@@ -111,10 +171,11 @@ def panel(
     options: Json,
     overrides: Iterable[Json] = (),
     transformations: Iterable[Json] = (),
-    **defaults: Any,
+    interval: str | None = None,
+    **fields: Unpack[Fields],
 ) -> Panel:
-    """A panel of any type; `defaults` are the options of all its fields."""
-    defaults.setdefault("noValue", EMPTY)
+    """A panel of any type; `interval` is its shortest step."""
+    defaults = {"noValue": EMPTY, **fields}
     content = {
         "type": kind,
         "title": title,
@@ -124,6 +185,7 @@ def panel(
         "options": options,
         "targets": [{"refId": chr(ord("A") + index), **each} for index, each in enumerate(queries)],
         "transformations": list(transformations),
+        **({"interval": interval} if interval else {}),
     }
     return Panel(content, *size)
 
@@ -132,15 +194,15 @@ def curves(
     title: Text | str,
     description: Text,
     *queries: Json,
-    unit: str,
     size: tuple[int, int],
     soft_max: float,
-    legend: str = "list",
-    calculations: Iterable[str] = (),
+    legend: str = "bottom",
+    calculations: Iterable[str] = ("max",),
     overrides: Iterable[Json] = (),
     limit: float | None = None,
     style: Json | None = None,
-    **defaults: Any,
+    interval: str | None = None,
+    **fields: Unpack[Fields],
 ) -> Panel:
     """Lines over time, from 0 up.
 
@@ -148,24 +210,21 @@ def curves(
         title: Of the panel.
         description: What it shows.
         queries: One or more.
-        unit: Grafana's name of the unit.
         size: Columns and rows.
         soft_max: Where the axis ends as long as no value is above. Without it the axis of a
             panel that has only zeros ends at 100, or at 10,000 %.
-        legend: ``list`` below the lines, or ``table`` on their right, for any number of lines:
-            the greatest first, with the values that `calculations` name.
+        legend: ``list`` for names alone; ``bottom`` or ``right`` for a table, the greatest first,
+            with the values that `calculations` name.
         calculations: What a legend shows of each line.
         overrides: Options of single lines.
         limit: Where a dashed line is drawn: the limit of an alert.
         style: How lines are drawn, if not as everywhere.
-        defaults: Further options of all lines.
+        interval: The shortest step.
+        fields: Further options of all lines.
     """
-    # By name, so that a path has the same colour in every panel.
-    defaults.setdefault("color", {"mode": "palette-classic-by-name"})
-    calculations = list(calculations) or (["max"] if legend == "table" else [])
-    place = {"placement": "right", "width": 260} if legend == "table" else {"placement": "bottom"}
-    sort = {"sortBy": "Max", "sortDesc": True} if "max" in calculations else {}
-    custom = {
+    table = legend != "list"
+    calculations = list(calculations) if table else []
+    custom: Json = {
         "drawStyle": "line",
         "lineInterpolation": "linear",
         "lineWidth": 2,
@@ -176,9 +235,12 @@ def curves(
         "axisSoftMax": soft_max,
         **(style or {}),
     }
+    fields["custom"] = custom
     if limit is not None:
-        defaults["thresholds"] = thresholds("transparent", (limit, "red"))
+        fields["thresholds"] = thresholds("transparent", (limit, "red"))
         custom["thresholdsStyle"] = {"mode": "dashed"}
+    fields.setdefault("color", {"mode": "palette-classic"})
+    fields.setdefault("min", 0)
     return panel(
         "timeseries",
         title,
@@ -188,67 +250,65 @@ def curves(
         overrides=overrides,
         options={
             "legend": {
-                "displayMode": legend,
+                "displayMode": "table" if table else "list",
+                "placement": "right" if legend == "right" else "bottom",
                 "showLegend": True,
                 "calcs": calculations,
-                **place,
-                **sort,
+                **({"width": 270} if legend == "right" else {}),
+                **({"sortBy": "Max", "sortDesc": True} if "max" in calculations else {}),
             },
             "tooltip": {"mode": "multi", "sort": "desc", "hideZeros": True},
         },
-        unit=unit,
-        min=0,
-        custom=custom,
-        **defaults,
+        interval=interval,
+        **fields,
     )
 
 
 def figure(
     title: Text,
     description: Text,
-    target: Json,
-    *,
-    unit: str,
+    *targets: Json,
     size: tuple[int, int],
     filled: bool = False,
     text_size: int = 34,
-    **defaults: Any,
+    text: str = "value",
+    orientation: str = "auto",
+    **fields: Unpack[Fields],
 ) -> Panel:
-    """One number: its last value, in a colour or filled with the one of its threshold."""
+    """Last values, each in a colour or filled with the one of its threshold."""
     return panel(
         "stat",
         title,
         description,
-        [target],
+        targets,
         size=size,
         options={
             "colorMode": "background" if filled else "value",
             "graphMode": "none",
             "justifyMode": "center",
-            "orientation": "auto",
-            "textMode": "value",
-            "text": {"valueSize": text_size},
+            "orientation": orientation,
+            "textMode": text,
+            "text": {"valueSize": text_size, "titleSize": text_size},
             "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
         },
-        unit=unit,
-        **defaults,
+        **fields,
     )
 
 
 def place(panels: Iterable[Panel]) -> list[Json]:
     """The panels one after another, from left to right and from top to bottom."""
     placed: list[Json] = []
-    x = y = line = 0
+    x = y = height = 0
     for number, each in enumerate(panels, start=1):
         if x + each.width > 24:
-            x, y, line = 0, y + line, 0
+            x, y, height = 0, y + height, 0
         position = {"x": x, "y": y, "w": each.width, "h": each.height}
         placed.append({"id": number, **each.json, "gridPos": position})
-        x, line = x + each.width, max(line, each.height)
+        x, height = x + each.width, max(height, each.height)
     return placed
 
 
-def variable(name: str, label: Text, labels: str, **more: Any) -> Json:
+def variable(name: str, label: Text, labels: str, all_value: str | None = None) -> Json:
     """A choice among the values of a label; none chosen means all that there are."""
     found = f"label_values({labels})"
     return {
@@ -263,7 +323,7 @@ def variable(name: str, label: Text, labels: str, **more: Any) -> Json:
         "multi": True,
         "includeAll": True,
         "current": {"text": ["All"], "value": ["$__all"]},
-        **more,
+        **({"allValue": all_value} if all_value else {}),
     }
 
 

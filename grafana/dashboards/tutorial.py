@@ -13,11 +13,10 @@ from grafana.dashboards.panels import (
     figure,
     fixed,
     heading,
+    line,
     link,
-    override,
     panel,
     query,
-    query_now,
     thresholds,
 )
 
@@ -32,6 +31,12 @@ PATHS = {
 }
 """The colours of the tutorial app's own paths; any other path gets one by its name."""
 
+FIRST = Text(
+    "아직 값이 없습니다. 앱에 요청을 보내고 30초쯤 기다리세요.",
+    "Nothing yet. Send the app a request and wait for 30 seconds.",
+)
+"""What a panel of counters says in the first minute."""
+
 _ONE_MINUTE = Text(
     " 1분 구간에 값이 두 개 이상 필요하므로 수집 또는 푸시 주기는 30초 이하여야 합니다.",
     " Needs two samples per minute: scrape or push at least every 30 seconds.",
@@ -39,7 +44,7 @@ _ONE_MINUTE = Text(
 
 
 def _by_path() -> list[Json]:
-    return [override(f"^{path}$".replace("/", r"\/"), color=fixed(PATHS[path])) for path in PATHS]
+    return [line(f"^{path}$".replace("/", r"\/"), PATHS[path]) for path in PATHS]
 
 
 def _minute(ko: str, en: str) -> Text:
@@ -49,7 +54,9 @@ def _minute(ko: str, en: str) -> Text:
 def _over_time(title: Text, description: Text, target: Json, **more: Any) -> Panel:
     # Filled areas of many paths would hide each other.
     style = {"fillOpacity": 0 if "legend" in more else 10, "showPoints": "auto"}
-    return curves(title, description, target, size=SIZE, style=style, **more)
+    if "calculations" not in more:
+        more.setdefault("legend", "list")
+    return curves(title, description, target, size=SIZE, style=style, noValue=FIRST, **more)
 
 
 def _mean(window: str) -> str:
@@ -83,7 +90,7 @@ def _panels() -> Iterator[Panel]:
         unit="locale",
         decimals=0,
         soft_max=10,
-        legend="table",
+        legend="right",
         overrides=_by_path(),
     )
     yield _over_time(
@@ -98,9 +105,10 @@ def _panels() -> Iterator[Panel]:
     yield figure(
         Text("총 요청 수", "Total requests"),
         Text("앱이 시작된 뒤 처리한 전체 요청 수.", "All requests since the app started."),
-        query_now("sum(app_requests_total)"),
+        query("sum(app_requests_total)", now=True),
         unit="locale",
         size=SIZE,
+        noValue=FIRST,
         text_size=72,
         decimals=0,
         color=fixed("blue"),
@@ -109,7 +117,7 @@ def _panels() -> Iterator[Panel]:
         "piechart",
         Text("경로별 요청 비율", "Requests by path"),
         Text("전체 요청에서 각 경로가 차지하는 비율.", "Each path's share of all requests."),
-        [query_now("sum by (path) (app_requests_total)", "{{path}}")],
+        [query("sum by (path) (app_requests_total)", "{{path}}", now=True)],
         size=SIZE,
         options={
             "pieType": "pie",
@@ -127,6 +135,7 @@ def _panels() -> Iterator[Panel]:
         overrides=_by_path(),
         unit="locale",
         decimals=0,
+        noValue=FIRST,
         color={"mode": "palette-classic-by-name"},
     )
 
@@ -137,7 +146,7 @@ def _panels() -> Iterator[Panel]:
         query(_mean("1m"), "{{path}}"),
         unit="s",
         soft_max=0.1,
-        legend="table",
+        legend="right",
         overrides=_by_path(),
     )
     yield panel(
@@ -147,7 +156,7 @@ def _panels() -> Iterator[Panel]:
             "최근 5분 동안의 평균 처리 시간. 0.25초부터 노란색, 0.5초부터 빨간색입니다.",
             "Mean processing time in the last five minutes: yellow from 0.25 s, red from 0.5 s.",
         ),
-        [query_now(f"sort_desc({_mean('5m')})", "{{path}}")],
+        [query(f"sort_desc({_mean('5m')})", "{{path}}", now=True)],
         size=SIZE,
         options={
             "displayMode": "basic",
@@ -158,6 +167,7 @@ def _panels() -> Iterator[Panel]:
         },
         unit="s",
         min=0,
+        noValue=FIRST,
         color={"mode": "thresholds"},
         thresholds=thresholds("blue", (0.25, "yellow"), (0.5, "red")),
     )
@@ -178,7 +188,7 @@ def _panels() -> Iterator[Panel]:
         unit="locale",
         decimals=0,
         soft_max=10,
-        legend="table",
+        legend="right",
         overrides=_by_path(),
     )
 
@@ -209,9 +219,10 @@ def _panels() -> Iterator[Panel]:
             "앱이 시작된 뒤 /increase_count가 호출된 횟수.",
             "Calls of /increase_count since the app started.",
         ),
-        query_now("sum(app_increase_count_total)"),
+        query("sum(app_increase_count_total)", now=True),
         unit="locale",
         size=SIZE,
+        noValue=FIRST,
         text_size=72,
         decimals=0,
         color=fixed("blue"),

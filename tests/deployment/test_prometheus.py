@@ -40,7 +40,7 @@ def test_requests_before_the_first_scrape_are_an_increase_too(tmp_path: Path) ->
     with service(tmp_path, "--no-access-log") as app:
         for _ in range(120):
             app.get("/increase_count")
-        with prometheus(tmp_path, app.port, zero_ingestion=True) as url:
+        with prometheus(tmp_path, app.port) as url:
 
             def increase() -> list[float]:
                 return [*query(url, "increase(app_increase_count_total[1m])").values()]

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -57,16 +58,24 @@ def test_errors_fire_and_a_dead_app_does(tmp_path: Path) -> None:
         assert "FastAPIDown" not in alerts
         assert "FastAPINoTraffic" not in alerts
         summary = alerts["FastAPIErrors"]["annotations"]["summary"]
-        shown = re.fullmatch(r"fastapi: ([\d.]+)% of the responses are server errors", summary)
+        shown = re.fullmatch(r"fastapi: the error budget burns ([\d.]+) times too fast", summary)
         assert shown is not None
-        assert 5 < float(shown[1]) < 15
-        # Before the windows are full the share is what was seen in them.
-        share = query(url, 'job_path:app_responses_errors:ratio_rate5m{path="/fails"}')
-        assert share == {("fastapi", "/fails"): 1}
+        # Before the windows are full the share is what was seen in them: some 5 %, of 0.1 %.
+        assert 30 < float(shown[1]) < 120
+        burn = query(url, 'job_path:app_objective:burn1h{path="/fails", objective="availability"}')
+        assert burn == {("fastapi", "availability", "/fails"): pytest.approx(1000)}
+        dashboard = alerts["FastAPIPathErrors"]["annotations"]["dashboard"]
+        found = re.fullmatch(r".*/d/fastapi-service-en\?from=(\d+)&to=(\d+)(&.*)", dashboard)
+        assert found is not None
+        assert int(found[2]) - int(found[1]) == 3_600_000
+        assert abs(int(found[2]) / 1000 - time.time()) < 60
+        assert found[3] == "&var-job=fastapi&var-path=%2Ffails"
         app.process.kill()
         wait_for(lambda: "FastAPIDown" in firing(url), "the dead app is noticed")
         down = firing(url)["FastAPIDown"]["annotations"]["summary"]
-        assert down == "fastapi: host.docker.internal:8000 does not answer Prometheus"
+        assert down == (
+            "fastapi: host.docker.internal:8000 does not answer, and no other instance does"
+        )
 
 
 FULL = """

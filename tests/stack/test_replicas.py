@@ -110,7 +110,7 @@ def test_a_replica_that_is_cut_off_is_reported_and_nothing_is_lost(replicas: Fle
     with replicas.load() as load:
         time.sleep(INTERVAL)
         lost.host.cut_off()
-        alert = ("FastAPIDown", lost.instance)
+        alert = ("FastAPIInstanceDown", lost.instance)
         wait_for(lambda: alert in store.alerts(), "the alert fires", 60)
         assert store.alerts() == {alert}
         # Only what was on the way to it: not more than one request of each client.

@@ -30,24 +30,40 @@ def panel(title: str, name: str = SERVICE) -> dict[str, Any]:
     return found
 
 
-def expand(expression: str, window: str = "1m", over: str = "15m") -> str:
+def expand(expression: str, window: str = "1m", over: str = "15m", step: int = 15) -> str:
     """A query as Grafana sends it, with everything of the job chosen."""
-    values = {"$__rate_interval": window, "$__range": over, "$job": "fastapi"}
-    for variable, value in {**values, "$instance": ".*", "$path": ".*"}.items():
+    values = {
+        "$__rate_interval": window,
+        "$__interval_ms": f"{1000 * step}",
+        "$__interval": f"{step}s",
+        "$__range": over,
+        "$job": "fastapi",
+        "$instance": ".*",
+        "$path": ".*",
+    }
+    for variable, value in values.items():
         expression = expression.replace(variable, value)
-    assert "$" not in expression
+    assert "$" not in re.sub(r'"(\$1|…\$1)"', "", expression), expression
     return expression
 
 
-def queries(name: str = TUTORIAL, window: str = "1m", over: str = "15m") -> dict[str, str]:
-    """Each query by the title of its panel, with its legend if the panel has several."""
-    return {
-        panel["title"]
-        if len(panel["targets"]) == 1
-        else f"{panel['title']}: {target['legendFormat']}": expand(target["expr"], window, over)
-        for panel in panels(name)
-        for target in panel["targets"]
-    }
+def queries(
+    name: str = TUTORIAL, window: str = "1m", over: str = "15m", step: int = 15
+) -> dict[str, str]:
+    """Each query by the title of its panel, with its legend if there are several.
+
+    The queries of one legend, a place each of the worst, are one.
+    """
+    found: dict[str, str] = {}
+    for panel in panels(name):
+        legends = {target["legendFormat"] for target in panel["targets"]} - {"없음", "none"}
+        for target in panel["targets"]:
+            legend = target["legendFormat"]
+            alone = len(legends) == 1 and legend in legends
+            title = panel["title"] if alone else f"{panel['title']}: {legend}"
+            expression = expand(target["expr"], window, over, step)
+            found[title] = f"{found[title]} or {expression}" if title in found else expression
+    return found
 
 
 def offered(url: str, variable: str) -> list[str]:

@@ -217,8 +217,10 @@ def query(url: str, expression: str, at: float | None = None) -> dict[tuple[str,
     answer = json.loads(get(f"{url}/api/v1/query?{urllib.parse.urlencode(parameters)}"))
     assert answer["status"] == "success", answer
     return {
-        tuple(value for name, value in sorted(each["metric"].items()) if name != "__name__"): float(
-            each["value"][1]
-        )
+        tuple(
+            value
+            for name, value in sorted(each["metric"].items())
+            if name not in ("__name__", "shown")
+        ): float(each["value"][1])
         for each in answer["data"]["result"]
     }

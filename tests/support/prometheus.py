@@ -26,13 +26,13 @@ def prometheus(
     app_port: int,
     *,
     wait: str | None = None,
-    zero_ingestion: bool = False,
+    zero_ingestion: bool = True,
     config: str = "prometheus/prometheus.yml",
 ) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
-    `wait` takes the place of all times that an alert must hold before it fires. With
-    `zero_ingestion`, series count from when the application says that they began.
+    `wait` takes the place of all times that an alert must hold before it fires. Without
+    `zero_ingestion`, series do not count from when the application says that they began.
     """
     executable = program("prometheus")
     port = free_port()
@@ -59,8 +59,7 @@ def prometheus(
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        *flags("docker-compose.yaml"),
-        *(["--enable-feature=created-timestamp-zero-ingestion"] if zero_ingestion else []),
+        *(each for each in flags("docker-compose.yaml") if zero_ingestion or "zero" not in each),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):

@@ -88,6 +88,11 @@ class EndpointReader(MetricReader):
             return write()
         return write(partial(registry_text, openmetrics, reading.several))
 
+    def _may_listen(self) -> bool:
+        """Whether this worker still leads: when a callback hangs in it, another one takes over."""
+        self._listening = self.service.leads
+        return self._listening
+
     def _listen(self) -> None:
         """Listen on the port of its own, unless it does so already.
 
@@ -100,7 +105,7 @@ class EndpointReader(MetricReader):
         from telemetry.sdk.exposition.own_port import listen
 
         try:
-            listen(self.page, self.host, self.port)
+            listen(self.page, self.host, self.port, self._may_listen)
             self._listening = True
         except (OSError, OverflowError) as error:
             _logger.error(

@@ -1,0 +1,64 @@
+"""The names of the metrics of requests: this project's, or OpenTelemetry's conventions."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """Metrics and labels; whatever they are called, queries give the label path."""
+
+    requests: str
+    responses: str
+    duration: str
+    in_progress: str
+    path: str = "path"
+    status: str = "status_code"
+    suffix: str = ""
+    """Of the dashboard with these names."""
+    answered: str = ""
+    """What selects requests that have had a response, where one metric counts both."""
+
+    def select(self, metric: str, *matchers: str) -> str:
+        """The series of a metric."""
+        chosen = ", ".join(filter(None, matchers))
+        return f"{metric}{{{chosen}}}" if chosen else metric
+
+    def over(self, metric: str, window: str, *matchers: str, function: str = "increase") -> str:
+        """How much each series of a counter has grown in a window, or in one `@ end()`."""
+        window, at, end = window.partition(" @ ")
+        series = f"{self.select(metric, *matchers)}[{window}]{at}{end}"
+        return self.labelled(f"{function}({series})")
+
+    def labelled(self, vector: str) -> str:
+        """The vector with the label path."""
+        if self.path == "path":
+            return vector
+        # Requests that match no route have no http_route.
+        vector = f'label_replace({vector}, "path", "unmatched", "", "")'
+        return f'label_replace({vector}, "path", "$1", "{self.path}", "(.+)")'
+
+    def with_status(self, vector: str) -> str:
+        """The vector with the label status_code."""
+        if self.status == "status_code":
+            return vector
+        return f'label_replace({vector}, "status_code", "$1", "{self.status}", "(.+)")'
+
+
+APP = Names(
+    requests="app_requests_total",
+    responses="app_responses_total",
+    duration="app_requests_processing_time_seconds",
+    in_progress="app_requests_in_progress",
+)
+
+HTTP = Names(
+    requests="http_server_request_duration_seconds_count",
+    responses="http_server_request_duration_seconds_count",
+    duration="http_server_request_duration_seconds",
+    in_progress="http_server_active_requests",
+    path="http_route",
+    status="http_response_status_code",
+    suffix="-http",
+    answered='http_response_status_code!=""',
+)
+"""See https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#http-server."""

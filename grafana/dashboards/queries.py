@@ -1,0 +1,119 @@
+"""The queries of the service dashboard, for either names of the metrics of requests."""
+
+from dataclasses import dataclass
+
+from deploy.names import Names
+from deploy.objectives import Objectives
+from grafana.dashboards.panels import Json, Text, query
+
+RATE = "$__rate_interval"
+"""Grafana's window for rates: at least four scrapes, by the interval that the data source has."""
+STEP = "$__interval"
+RANGE = "$__range"
+WHOLE = f"{RANGE} @ end()"
+"""The whole range, at every step."""
+CHOSEN = 'job=~"$job", instance=~"$instance"'
+MEMORY = f'app_memory_usage_bytes{{{CHOSEN}, type="rss"}}'
+ALERTS = 'ALERTS{alertname=~"FastAPI.*", job=~"$job|"'
+NONE = f"0 * count({MEMORY})"
+"""Zero as long as there is an app: what has not happened, in contrast to what is not known."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What panels ask, about the chosen jobs, instances and paths."""
+
+    names: Names
+    objectives: Objectives
+
+    @property
+    def uid(self) -> Text:
+        """Of the dashboard, in both languages."""
+        return Text(*(f"fastapi-service{self.names.suffix}{each}" for each in ("", "-en")))
+
+    @property
+    def paths(self) -> str:
+        """What selects the chosen paths."""
+        return f'{self.names.path}=~"$path"'
+
+    def over(self, metric: str, window: str, *matchers: str, function: str = "increase") -> str:
+        """Each series of a counter over a window."""
+        return self.names.over(metric, window, CHOSEN, self.paths, *matchers, function=function)
+
+    def requests(self, window: str, by: str = "", function: str = "increase") -> str:
+        """The requests that were completed."""
+        return f"sum{by} ({self.over(self.names.requests, window, function=function)})"
+
+    def responses(
+        self, window: str, status: str = "", by: str = "", function: str = "increase"
+    ) -> str:
+        """The responses, or those whose status code matches."""
+        matcher = f'{self.names.status}=~"{status}"' if status else self.names.answered
+        found = self.over(self.names.responses, window, matcher, function=function)
+        return f"sum{by} ({self.names.with_status(found) if 'status' in by else found})"
+
+    def ratio(self, status: str, window: str, by: str = "") -> str:
+        """The share of the responses with this status; nothing if there are no responses."""
+        some, all_ = (self.responses(window, each, by) for each in (status, ""))
+        return f"({some} or 0 * {all_}) / ({all_} > 0)"
+
+    def quantile(self, value: float, window: str, by: str = "", function: str = "rate") -> str:
+        """A quantile of the durations."""
+        buckets = self.over(f"{self.names.duration}_bucket", window, function=function)
+        return f"histogram_quantile({value}, sum by ({by}le) ({buckets}))"
+
+    def seconds(self, window: str, by: str = "") -> str:
+        """How long all requests have taken together."""
+        return f"sum{by} ({self.over(f'{self.names.duration}_sum', window)})"
+
+    def mean(self, window: str, by: str = "") -> str:
+        """The mean of the durations."""
+        count = self.over(f"{self.names.duration}_count", window)
+        return f"{self.seconds(window, by)} / (sum{by} ({count}) > 0)"
+
+    def heatmap(self) -> str:
+        """The durations by their bounds, of which 1 and 1.0 are the same one."""
+        buckets = self.over(f"{self.names.duration}_bucket", RATE, function="rate")
+        same = f'label_replace({buckets}, "le", "$1", "le", "(.+)[.]0")'
+        return f"sum by (le) ({same}) * {STEP}_ms / 1000"
+
+    def over_objectives(self) -> str:
+        """By how many requests each path has broken its objectives, beyond what they allow."""
+        matchers = (CHOSEN, self.paths)
+        beyond = [
+            f"(({each.broken(self.names, RANGE, 'path', *matchers)})"
+            f" - on (path) ({each.allowed(self.names, RANGE, 'path', *matchers)}) > 0)"
+            for each in self.objectives.both
+        ]
+        none = f"0 * {self.requests(RANGE, ' by (path)')}"
+        return " + on (path) ".join(f"({each} or {none})" for each in beyond)
+
+    @property
+    def in_progress(self) -> str:
+        """Requests that have started and not completed."""
+        return self.names.select(self.names.in_progress, CHOSEN)
+
+
+def events(vector: str) -> str:
+    """Whole events of each step: `vector` is a rate over `RATE`, which is a scrape longer.
+
+    From its first to its last sample it is as long as the step, so that each event is in one
+    step and in no other.
+    """
+    return f"round({vector} * {STEP}_ms / 1000)"
+
+
+def shortened(vector: str, length: int = 26) -> str:
+    """The vector with the label `shown`: the path, cut at its beginning if it is long."""
+    whole = f'label_replace({vector}, "shown", "$1", "path", "(.*)")'
+    return f'label_replace({whole}, "shown", "…$1", "path", ".{{2,}}(.{{{length}}})")'
+
+
+def or_none(*queries: Json, of: str) -> list[Json]:
+    """The queries, and a zero where they find nothing though there is an app."""
+    return [*queries, query(f"{NONE} unless count({of})", Text("없음", "none"))]
+
+
+def started(series: str) -> str:
+    """The series that have begun within the step, however long it is."""
+    return f"last_over_time({series}[{STEP}]) unless {series} offset {STEP}"
