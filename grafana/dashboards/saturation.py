@@ -87,7 +87,7 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         unit="bytes",
         soft_max=64 * 2**20,
     )
-    cpu = f"process_cpu_time_seconds_total{{{CHOSEN}}}"
+    cpu = f"process_cpu_time_seconds_total{{{CHOSEN},cpu_mode!=}}}}"
     yield graph(
         Text("워커당 CPU", "CPU per worker"),
         Text(
