@@ -623,3 +623,14 @@ def test_recycled_workers_keep_to_the_limit_of_one_and_lose_nothing(base: Path) 
             assert shown <= stream.points.keys()
             shown |= stream.points.keys()
         end(two)
+
+
+def test_an_older_sum_of_the_ended_does_not_take_the_place_of_a_newer_one(base: Path) -> None:
+    one, two = joined(base), joined(base)
+    two.publish(snapshot(2))
+    end(two)
+    assert jobs(one.total(snapshot(1))) == 3
+    (base / GROUP / "ended.json").write_text(f"[0, []]\n{Snapshot().to_json()}")
+    assert jobs(one.total(snapshot(1))) == 3
+    # It is restored for those that have never seen it.
+    assert jobs(others(joined(base))) == 3
