@@ -152,14 +152,7 @@ def metrics_data(
     kind: type[MetricsData] = MetricsData,
     now: int | None = None,
 ) -> MetricsData:
-    """A snapshot as the SDK's data, for an exporter.
-
-    Parameters:
-        snapshot: What is exported.
-        resource: What it is about.
-        kind: The class of the data.
-        now: When it was measured, in nanoseconds since the epoch; by default at present.
-    """
+    """A snapshot as the SDK's data, for an exporter; measured now, or at the given time."""
     now = time_ns() if now is None else now
     scopes: dict[tuple[str, str, str], list[Metric]] = {}
     for stream in snapshot.streams.values():
