@@ -83,13 +83,14 @@ class Push:
 
     def flush(self, reading: Reading, timeout_millis: float = 10_000) -> None:
         """Export a reading now, and end the gauges that it has no more."""
+        gone = Snapshot()
+        if self._can_end:
+            gone = _without(self._service.saved(self._name), reading.snapshot)
+            # Before they are exported: another worker may lead as soon as they are.
+            self._service.save(self._name, _gauges(reading.snapshot))
         # At the time of reading: another worker may have begun to push meanwhile.
         data = metrics_data(reading.snapshot, reading.resource, now=reading.time)
         self._export(data, timeout_millis=timeout_millis)
-        if not self._can_end:
-            return
-        gone = _without(self._service.saved(self._name), reading.snapshot)
-        self._service.save(self._name, _gauges(reading.snapshot))
         if gone.streams:
             data = metrics_data(gone, reading.resource, NoRecordedValues)
             self._export(data, timeout_millis=timeout_millis)
