@@ -13,7 +13,7 @@ from tests.support.receivers import victoria_metrics
 
 LIVES = ({"/health": 60}, {"/health": 30, "/nope": 7}, {"/health": 20, "/nope": 5, "/": 9})
 """What each life of the app is asked; from one to the next it restarts."""
-EXPECTED = {("/health",): 110, ("unmatched",): 12, ("/",): 9}
+EXPECTED: dict[tuple[str, ...], int] = {("/health",): 110, ("unmatched",): 12, ("/",): 9}
 
 
 @pytest.fixture(scope="module", params=["pulled", "pushed"])
