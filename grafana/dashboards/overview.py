@@ -7,6 +7,7 @@ from deploy.rules import PAGES
 from grafana.dashboards.panels import (
     NO_DATA,
     STATUS_COLOURS,
+    UNFILLED,
     Json,
     Panel,
     Text,
@@ -66,7 +67,7 @@ def limits(ask: Queries) -> tuple[float, float, float]:
 
 
 def _beyond() -> list[Json]:
-    return [NO_DATA, says(str(LAST_BOUND), f"> {LAST_BOUND} s", "red")]
+    return [UNFILLED, says(str(LAST_BOUND), f"> {LAST_BOUND} s", "red")]
 
 
 def tiles(ask: Queries) -> Iterator[Panel]:
@@ -131,7 +132,7 @@ def tiles(ask: Queries) -> Iterator[Panel]:
         min=0,
         **filled,
         thresholds=thresholds("transparent", (budget, "yellow"), (page, "red")),
-        mappings=[NO_DATA],
+        mappings=[UNFILLED],
     )
     yield figure(
         Text("처리 시간 p95", "Duration p95"),
