@@ -1,1 +1,1 @@
-"""What the README says of speed and size, measured side by side: ``python -m benchmarks``."""
+"""What docs/performance says, measured side by side: ``python -m benchmarks``."""

@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from opentelemetry import metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.metrics import Observation
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
 from opentelemetry.sdk.metrics.export import (
@@ -30,6 +30,7 @@ from opentelemetry.sdk.metrics.export import (
     ExponentialHistogramDataPoint,
     HistogramDataPoint,
     InMemoryMetricReader,
+    MetricExportResult,
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.metrics.view import (
@@ -40,7 +41,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.http import ExcludeList
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from sqlalchemy import create_engine
 
 from telemetry import compatibility
@@ -116,11 +117,12 @@ def test_the_collectors_of_a_registry() -> None:
 
 
 def test_the_collector_of_the_stock_reader() -> None:
-    registry = CollectorRegistry()
-    PrometheusMetricReader(registry=registry)
-    (collector,) = compatibility.collectors_of(registry)
+    before = compatibility.collectors_of(REGISTRY)
+    PrometheusMetricReader()
+    (collector,) = (each for each in compatibility.collectors_of(REGISTRY) if each not in before)
+    REGISTRY.unregister(collector)
     assert compatibility.is_opentelemetrys(collector)
-    assert not compatibility.is_opentelemetrys(Gauge("x", "", registry=registry))
+    assert not any(map(compatibility.is_opentelemetrys, before))
 
 
 @pytest.mark.parametrize("kind", ["counter", "up_down_counter", "gauge"])
@@ -380,6 +382,71 @@ def test_multiprocessing_is_not_imported_to_find_out_who_is_a_worker() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
+
+
+def test_what_was_recorded_for_a_reader() -> None:
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("x")
+    called: list[int] = []
+
+    def callback(_: CallbackOptions) -> Iterator[Observation]:
+        called.append(1)
+        yield Observation(1)
+
+    meter.create_observable_counter("observed", [callback])
+    counter = meter.create_counter("counted")
+    reader.get_metrics_data()
+    assert not compatibility.has_measured(reader)
+    counter.add(7)
+    assert compatibility.has_measured(reader)
+
+    call_again = compatibility.forget_measurements(reader)
+    assert not compatibility.has_measured(reader)
+    counter.add(1)
+    assert collected(reader) == {"counted": 1}
+    assert len(called) == 1
+    call_again()
+    assert collected(reader) == {"counted": 1, "observed": 1}
+
+
+def collected(reader: InMemoryMetricReader) -> dict[str, float]:
+    data: Any = reader.get_metrics_data()
+    return {
+        metric.name: point.value
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+
+
+def test_the_limits_of_series() -> None:
+    reader = InMemoryMetricReader()
+    views = [View(instrument_name="few", aggregation_cardinality_limit=7)]
+    provider = MeterProvider([reader], shutdown_on_exit=False, views=views)
+    for name in ("few", "many"):
+        provider.get_meter("x").create_counter(name).add(1)
+    assert compatibility.series_limits(reader) == {("x", "few"): 7, ("x", "many"): 2000}
+
+
+def test_exports_that_fail_and_where_a_reader_exports_to() -> None:
+    class Exporter(ConsoleMetricExporter):
+        def export(self, *_: object, **__: object) -> MetricExportResult:
+            result = next(results)
+            if isinstance(result, MetricExportResult):
+                return result
+            raise OSError
+
+    results = iter([MetricExportResult.SUCCESS, MetricExportResult.FAILURE, None])
+    reader = PeriodicExportingMetricReader(Exporter(), math.inf)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("x").create_counter("c").add(1)
+    failed: list[int] = []
+    compatibility.when_an_export_fails(reader, lambda: failed.append(1))
+    received: list[object] = []
+    before = compatibility.redirect(reader, lambda data, **_: received.append(data))
+    for count in (0, 1, 2):
+        reader.collect()
+        before(received[-1])
+        assert len(failed) == count
 
 
 def test_the_overflow_of_a_pool_of_sqlalchemy(caplog: pytest.LogCaptureFixture) -> None:

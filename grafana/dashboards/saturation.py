@@ -91,7 +91,8 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         unit="bytes",
         soft_max=64 * 2**20,
     )
-    cpu = f"process_cpu_time_seconds_total{{{CHOSEN}}}"
+    # contrib's metrics of the system have one of the same name and with other labels.
+    cpu = f'process_cpu_time_seconds_total{{{CHOSEN}, cpu_mode=~"user|system"}}'
     yield graph(
         Text("워커당 CPU", "CPU per worker"),
         Text(

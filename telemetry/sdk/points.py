@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from telemetry.sdk.safe import Real, bounded
+from telemetry.sdk.safe import Real
+from telemetry.sdk.sums import added
 
 
 class Exemplar(NamedTuple):
@@ -49,7 +50,7 @@ class Number(NamedTuple):
     def plus(self, other: "Number") -> "Number":
         """The sum of two."""
         start = min(self.start, other.start)
-        return Number(bounded(self.value + other.value), start, _newest_of(self, other))
+        return Number(added(self.value, other.value), start, _newest_of(self, other))
 
 
 class Buckets(NamedTuple):
@@ -70,7 +71,7 @@ class Buckets(NamedTuple):
         """The sum of two with the same bounds."""
         return Buckets(
             [a + b for a, b in zip(self.counts, other.counts, strict=True)],
-            self.sum + other.sum,
+            added(self.sum, other.sum),
             self.total + other.total,
             min(self.min, other.min),
             max(self.max, other.max),
@@ -106,7 +107,7 @@ class Exponential(NamedTuple):
             self.zeros + other.zeros,
             _sum((self.positive, other.positive), shifts),
             _sum((self.negative, other.negative), shifts),
-            self.sum + other.sum,
+            added(self.sum, other.sum),
             self.total + other.total,
             min(self.min, other.min),
             max(self.max, other.max),

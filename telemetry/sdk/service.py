@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _logger = quiet_logger(__name__)
 
 _POLL_INTERVAL = 0.5
+_ATTEMPTS = 10
+_SERIES = 2_000
 
 
 class Reading(NamedTuple):
@@ -194,10 +196,10 @@ class Service:
             leads = self._worker.leave(self._collect()[0])
         if not leads or not self.pushing:
             return
-        last: bool | None = None
-        while last is None:
+        for _ in range(_ATTEMPTS):
             reading = self._send()
-            last = self._worker.hand_over()
+            if (last := self._worker.hand_over()) is not None:
+                break
         if last:
             self._end(reading)
 
@@ -244,7 +246,8 @@ class Service:
         key = stream.scope, stream.name
         if key not in self._limits:
             self._limits = series_limits(self._reader)
-        return self._limits.setdefault(key, sys.maxsize)
+        # An SDK that has no limits has none of the service's either.
+        return self._limits.get(key, _SERIES if self._limits else sys.maxsize)
 
     def _collect(self) -> tuple[Snapshot, Resource]:
         if self._incomplete:

@@ -8,6 +8,7 @@ from typing import Any
 
 from telemetry.quiet import quiet_logger
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
+from telemetry.sdk.sums import Sum
 
 _logger = quiet_logger(__name__)
 
@@ -115,9 +116,9 @@ class Snapshot:
         for identity, stream in self.streams.items():
             if stream.kind in (GAUGE, UP_DOWN_COUNTER):
                 continue
-            own = stream.points.keys() - {OVERFLOW}
-            if len(own) <= (allowed := limit(stream)):
+            if len(stream.points) <= (allowed := limit(stream)):
                 continue
+            own = stream.points.keys() - {OVERFLOW}
             oldest = sorted(own, key=lambda key: (stream.points[key].start, key))[:allowed]
             points = {key: stream.points[key] for key in oldest}
             beyond = (stream.points[key] for key in stream.points.keys() - points.keys())
@@ -127,7 +128,11 @@ class Snapshot:
     def to_json(self) -> str:
         """The snapshot as text that `from_json` reads."""
         streams = [
-            [getattr(stream, name) for name in Stream.__slots__] for stream in self.streams.values()
+            [
+                *(getattr(stream, name) for name in Stream.__slots__[:-1]),
+                {key: _with_rest(point) for key, point in stream.points.items()},
+            ]
+            for stream in self.streams.values()
         ]
         return json.dumps([self.started, streams], separators=(",", ":"))
 
@@ -184,6 +189,16 @@ def key_of(attributes: Mapping[str, Any] | None) -> str:
     return _encode(dict(attributes or {}))
 
 
+def _with_rest(point: Point) -> Point:
+    """The same point, with what rounding has taken from its sum beside the sum."""
+    name = "value" if isinstance(point, Number) else "sum"
+    number: Any = getattr(point, name)
+    if not isinstance(number, Sum):
+        return point
+    field: dict[str, Any] = {name: (float(number), number.rest)}
+    return point._replace(**field)
+
+
 def _stream_from_json(parts: Sequence[Any]) -> Stream:
     *definition, bounds, ordinal, points = parts
     if not all(isinstance(part, str) for part in definition):
@@ -197,9 +212,12 @@ def _stream_from_json(parts: Sequence[Any]) -> Stream:
             point = point._replace(exemplars=_exemplars_from_json(point, len(bounds)))
         whole = not isinstance(point, Buckets) or len(point.counts) == len(bounds) + 1
         if not whole or any(type(number) not in (int, float) for number in _numbers(point[:-1])):
-            raise ValueError(f"the points of {name} are not those of a {kind}")
+            raise ValueError(f"the points of {stream.name} are not those of a {kind}")
+        name = "value" if isinstance(point, Number) else "sum"
+        if isinstance(number := getattr(point, name), list):
+            point = _POINTS[kind](**{**point._asdict(), name: Sum(*number)})
         if not isinstance(attributes_of(key), dict):
-            raise ValueError(f"the attributes of {name} are not attributes")
+            raise ValueError(f"the attributes of {stream.name} are not attributes")
         stream.points[key] = point
     return stream
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import Service, query, wait_for
+from tests.support.processes import Service, free_port, get, query, wait_for
 from tests.support.prometheus import pushed_prometheus, raw
 from tests.support.receivers import grpc_receiver
 from tests.support.workers import (
@@ -339,3 +339,68 @@ def test_the_arbiter_of_gunicorn_pushes_nothing(tmp_path: Path, command: str) ->
             for labels, samples in raw(url, "level").items()
             if "process_pid" not in dict(labels) and samples[-1][0] > up
         ]
+
+
+HANGING = """
+import os, threading
+from fastapi import FastAPI
+from opentelemetry import metrics
+import telemetry
+
+app = FastAPI()
+telemetry.instrument(app)
+meter = metrics.get_meter("shop")
+meter.create_counter("orders").add(100)
+stuck = threading.Event()
+over = threading.Event()
+
+def callback(_):
+    if stuck.is_set():
+        over.wait(1000)
+    yield metrics.Observation(1)
+
+meter.create_observable_gauge("hangs", [callback])
+
+@app.get("/health")
+async def health() -> int:
+    return os.getpid()
+
+@app.get("/hang/{pid}")
+async def hang(pid: int) -> int:
+    if pid == os.getpid():
+        stuck.set()
+    return os.getpid()
+"""
+
+
+@pytest.mark.parametrize("how", ["a callback hangs", "it is stopped"])
+def test_another_worker_goes_on_when_the_one_that_pushes_hangs(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.workers.APP", HANGING)
+    port = free_port()
+    own_port: Any = {"OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
+    # Of uvicorn's workers, one that is stopped is replaced.
+    with pushed_prometheus(tmp_path) as url, pushing(tmp_path, url, GUNICORN, **own_port) as app:
+        becomes(url, "sum(orders_total)", 400)
+        (group,) = (tmp_path / "tmp").glob("fastapi-otel-metrics-*/*")
+        leader = int(os.readlink(group / "leader").split("-")[1])
+        page = f"http://localhost:{port}/metrics"
+        assert "orders_total 400" in get(page)
+        if how == "it is stopped":
+            os.kill(leader, signal.SIGSTOP)
+        else:
+            wait_for(lambda: int(app.get(f"/hang/{leader}")) == leader, "it hangs")
+        time.sleep(12)
+        began = time.time()
+        time.sleep(5)
+        (series,) = raw(url, "orders_total").values()
+        # One push each half second, as before.
+        assert sum(at > began for at, _ in series) >= 6
+        assert {value for _, value in series[-6:]} == {400}
+        if how == "a callback hangs":
+            # A process that is stopped keeps its port.
+            assert "orders_total 400" in get(page)
+        values = [value for _, value in series]
+        assert values == sorted(values)
+        os.kill(leader, signal.SIGCONT)

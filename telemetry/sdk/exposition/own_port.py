@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from socket import AF_INET, AF_INET6, create_server, has_dualstack_ipv6, socket
 from threading import Thread
@@ -23,13 +24,15 @@ TIMEOUT = 15.0
 """Seconds that a connection has for its one request and the answer."""
 
 _MAX_REQUEST = 16_384
+_POLL_INTERVAL = 0.25
 
 
-def listen(page: Page, host: str, port: int) -> int:
+def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: True) -> int:
     """Serve ``/metrics`` (GET and HEAD) and nothing else, in a thread of its own.
 
     Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
-    for more than 15 s: when there are more connections, the oldest is closed.
+    for more than 15 s: when there are more connections, the oldest is closed. It listens for as
+    long as `may`, which is asked several times a second, is true.
 
     Returns:
         The port: any that is free for 0.
@@ -48,12 +51,12 @@ def listen(page: Page, host: str, port: int) -> int:
         os.register_at_fork(after_in_child=listening.close)
     app = Router([Route("/metrics", Answer(page), methods=["GET"])])
     Thread(
-        target=asyncio.run, args=(_serve(app, listening),), name="metrics server", daemon=True
+        target=asyncio.run, args=(_serve(app, listening, may),), name="metrics server", daemon=True
     ).start()
     return int(listening.getsockname()[1])
 
 
-async def _serve(app: Router, listening: socket) -> None:
+async def _serve(app: Router, listening: socket, may: Callable[[], bool]) -> None:
     config = Config(
         app,
         interface="asgi3",
@@ -69,7 +72,11 @@ async def _serve(app: Router, listening: socket) -> None:
     loop = asyncio.get_running_loop()
     connection = partial(_Connection, config, state, {})
     server = await loop.create_server(connection, sock=listening, backlog=MAX_CONNECTIONS)
-    await server.serve_forever()
+    while may():
+        await asyncio.sleep(_POLL_INTERVAL)
+    server.close()
+    # Connections that are open have until their deadline.
+    await asyncio.sleep(TIMEOUT)
 
 
 class _Connection(H11Protocol):

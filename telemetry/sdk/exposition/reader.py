@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from telemetry.quiet import quiet_logger
+from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.registry import registry_text
 from telemetry.sdk.exposition.text import TextWriter
@@ -88,6 +89,11 @@ class EndpointReader(MetricReader):
             return write()
         return write(partial(registry_text, openmetrics, reading.several))
 
+    def _may_listen(self) -> bool:
+        """False where a callback hangs and another worker leads, which takes the port over."""
+        self._listening = not running() or self.service.leads
+        return self._listening
+
     def _listen(self) -> None:
         """Listen on the port of its own, unless it does so already.
 
@@ -99,10 +105,11 @@ class EndpointReader(MetricReader):
         # Only who has a port of its own waits for this import.
         from telemetry.sdk.exposition.own_port import listen
 
+        self._listening = True
         try:
-            listen(self.page, self.host, self.port)
-            self._listening = True
+            listen(self.page, self.host, self.port, self._may_listen)
         except (OSError, OverflowError) as error:
+            self._listening = False
             _logger.error(
                 "The metrics are not served: cannot listen on %s port %s (%s). Choose another "
                 "with OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT.",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
+from math import isfinite
 from typing import Any
 
 from prometheus_client import (
@@ -80,7 +81,7 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
             # Not by arguments: each collector has a line of its own a minute.
             _logger.error(
                 f"Metrics of prometheus_client's registry are not shown: {collector} has failed. "
-                "%s: %s",
+                "%s: %.300s",
                 type(error).__name__,
                 error,
             )
@@ -133,6 +134,9 @@ class _Family:
                 labels = dict(zip(found[1:], sample.labels.values(), strict=True))
                 sample = sample._replace(name=found[0], labels=labels)
             series.setdefault((found[0], frozenset(sample.labels.items())), sample)
+            time = 0 if sample.timestamp is None else float(sample.timestamp)
+            if sample.value is None or not isfinite(time):
+                raise ValueError(f"{sample.name} has no value, or a time that is none")
             self.size += len("".join(sample.labels.values()))
         if len(series) < len(self.metric.samples):
             health.dropped("duplicate", len(self.metric.samples) - len(series))
@@ -157,4 +161,6 @@ def _legal(names: tuple[str, ...]) -> tuple[str, ...]:
     )
     if "" in result or len(set(labels)) > len(set(result[1:])):
         raise ValueError(f"{name} has no name, or several labels of one name")
+    if any(label.startswith("__") for label in result[1:]):
+        raise ValueError(f"{name} has a label with a reserved name")
     return result

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import Instrument
@@ -25,6 +26,7 @@ from telemetry.providers import METER
 from telemetry.quiet import quieten
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
+from telemetry.sdk.setup.checks import check_settings
 from telemetry.sdk.setup.exemplars import exemplar_filter
 from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import own_shutdown
@@ -64,6 +66,7 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
     if disabled():
         return
     quieten()
+    check_settings()
     if path := os.environ.get(OTEL_CONFIG_FILE):
         _configure_from_file(path)
         return
@@ -74,6 +77,14 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
 
 
 def _configure_from_file(path: str) -> None:
+    if not Path(path).is_file():
+        _logger.error(
+            "%s=%s: file not found. Nothing is exported. config/ in this project's repository has "
+            "files that work.",
+            OTEL_CONFIG_FILE,
+            path,
+        )
+        return
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
     except ImportError:
@@ -125,7 +136,10 @@ def _configure_metrics(resource: Resource) -> None:
             )
         except ValueError as error:
             _logger.error(
-                "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s", name, exporters.line(error)
+                "OTEL_METRICS_EXPORTER=%s: cannot be set up: OTEL_METRIC_EXPORT_INTERVAL=%s: %s",
+                name,
+                os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
+                exporters.line(error),
             )
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # The least and the greatest duration, which /metrics does not show, cost a little. Where

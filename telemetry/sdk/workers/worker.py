@@ -150,10 +150,7 @@ class Worker:
         Thread(target=run, name="metrics sharing", daemon=True).start()
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Let the other workers know what this one has measured so far. Whether it worked.
-
-        What has not changed is not written again.
-        """
+        """Let the other workers know what this one has measured so far. Whether it worked."""
         name = f"{self.name}.json"
         try:
             self._join()
@@ -161,6 +158,8 @@ class Worker:
             if known is None or known.snapshot != snapshot or known.version != self._version(name):
                 self._folder.write(name, snapshot.to_json(), self.name)
                 self._published = _Read(self._version(name), snapshot)
+            # The new time also keeps it from programs that delete old temporary files.
+            os.utime(self._folder.path / f"{self.name}.alive")
             self._keep_ended()
         except (OSError, ValueError) as error:
             if not self.failed:
@@ -178,12 +177,6 @@ class Worker:
         """What all workers have measured together.
 
         This one's share is what it has published last, so that no other worker shows less.
-
-        Parameters:
-            snapshot: What this one has measured so far.
-
-        Raises:
-            OSError: Something is there and cannot be read.
         """
         self.publish(snapshot)
         living, dead = self._read_others()
@@ -218,15 +211,15 @@ class Worker:
             default = str(uuid5(NAMESPACE_URL, f"fastapi-otel-metrics:{self._group}"))
             instance = str(own.attributes.get(SERVICE_INSTANCE_ID, default))
             path = self._folder.path
-            try:
+            with suppress(OSError, ValueError):
                 self._folder.write(self.name, instance, self.name)
                 with suppress(FileExistsError):
                     os.link(path / self.name, path / _INSTANCE)
                 (path / self.name).unlink()
-                self._instance = self._folder.read(_INSTANCE)
-            except (OSError, ValueError):
-                return Resource({**own.attributes, SERVICE_INSTANCE_ID: instance}, own.schema_url)
-        return Resource({**own.attributes, SERVICE_INSTANCE_ID: self._instance}, own.schema_url)
+                instance = self._instance = self._folder.read(_INSTANCE)
+        else:
+            instance = self._instance
+        return Resource({**own.attributes, SERVICE_INSTANCE_ID: instance}, own.schema_url)
 
     def leads(self) -> bool:
         """Whether this worker is the one that does what only one should do.
@@ -317,9 +310,7 @@ class Worker:
     def _join(self) -> None:
         """Be in the group's folder, also when that was deleted or another one is used now."""
         if self._alive is not None:
-            with suppress(FileNotFoundError):
-                # The new time keeps it from programs that delete old temporary files.
-                os.utime(self._folder.path / f"{self.name}.alive")
+            if self._version(f"{self.name}.alive") is not None:
                 return
             release(self._alive)
             self._alive = None

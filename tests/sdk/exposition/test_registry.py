@@ -5,8 +5,11 @@ import threading
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import (
@@ -217,6 +220,46 @@ def test_a_series_that_is_there_twice_is_shown_once(caplog: pytest.LogCaptureFix
     for series in both([twice], Measured()):
         assert values(series, "twice") == {("0",): 0, ("1",): 1}
     assert "Some series of twice are there twice" in caplog.text
+
+
+TEXTS = st.one_of(
+    st.sampled_from(["", "a", "a.b", "a_b", "1", ":", "le", 'x"\n\\', "\x00", "\r", "\ud800", "é"]),
+    st.text(st.characters(codec=None), max_size=4),
+)
+ANY_FAMILY = st.tuples(
+    TEXTS,
+    TEXTS,
+    st.lists(
+        st.tuples(
+            st.none() | TEXTS,
+            st.dictionaries(TEXTS, TEXTS | st.integers(), max_size=3),
+            st.floats() | st.integers() | TEXTS | st.none(),
+            st.none() | st.integers() | st.floats() | TEXTS,
+        ),
+        max_size=4,
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(ANY_FAMILY, max_size=4))
+def test_whatever_a_collector_yields_both_pages_are_valid(families: list[Any]) -> None:
+    def yielded(openmetrics: bool) -> Iterator[Metric]:
+        for name, documentation, samples in families:
+            family = Metric("x", documentation, "gauge")
+            family.name = name
+            for own, labels, value, timestamp in samples:
+                # The strict parser wants the samples of a gauge to have its name.
+                own = name if openmetrics or own is None else own
+                family.add_sample(own, labels, value, timestamp)
+            yield family
+
+    for parser, openmetrics in ((parse, False), (parse_openmetrics, True)):
+        # Each family is one collector's: what cannot be written costs all that its collector has.
+        collectors = [("x", lambda family=family: [family]) for family in yielded(openmetrics)]
+        with patch.object(registry, "_collectors", lambda: collectors):  # noqa: B023
+            text = registry.registry_text(openmetrics, False, ()).decode()
+        parser(text + "# EOF\n" * openmetrics)
 
 
 @pytest.mark.parametrize("labels", [{"": "x"}, {"a.b": "x", "a_b": "y"}])

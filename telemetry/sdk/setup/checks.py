@@ -1,0 +1,71 @@
+"""Wrong settings that OpenTelemetry passes over, each told in one line with the cure."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+_logger = logging.getLogger(__name__)
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _names_something(value: str) -> bool:
+    return bool(value.replace(",", "").strip())
+
+
+def _has_a_scheme(value: str) -> bool:
+    return "://" in value or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() == "grpc"
+
+
+def _are_pairs(value: str) -> bool:
+    return all("=" in pair for pair in value.split(",") if pair.strip())
+
+
+# By variable: what a value must be, and what is said of one that is not.
+_CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "OTEL_SDK_DISABLED": (
+        lambda value: value.lower() in ("true", "false"),
+        "only true switches the SDK off. It stays on.",
+    ),
+    "OTEL_METRICS_EXPORTER": (
+        _names_something,
+        "names no exporter. Unset it for /metrics, or set it to otlp, prometheus or none.",
+    ),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": (
+        _has_a_scheme,
+        "has no scheme. Nothing can be pushed there; put http:// or https:// before it.",
+    ),
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
+        _has_a_scheme,
+        "has no scheme. Nothing can be pushed there; put http:// or https:// before it.",
+    ),
+    "OTEL_METRIC_EXPORT_INTERVAL": (
+        _is_number,
+        "takes milliseconds, such as 15000 for 15 seconds. The default is taken, 60000.",
+    ),
+    "OTEL_RESOURCE_ATTRIBUTES": (
+        _are_pairs,
+        "takes key=value pairs with commas between them. What has no = is left out.",
+    ),
+    "PROMETHEUS_MULTIPROC_DIR": (
+        lambda value: Path(value).is_dir(),
+        "is no folder. Create it before the service starts, and empty it.",
+    ),
+}
+
+
+@cache
+def check_settings() -> None:
+    """Log a line for each variable of the environment whose value cannot be meant so."""
+    for variable, (is_right, what) in _CHECKS.items():
+        value = os.environ.get(variable, "").strip()
+        if value and not is_right(value):
+            _logger.error("%s=%s: %s", variable, value, what)
