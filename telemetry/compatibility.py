@@ -24,8 +24,8 @@ a periodic reader's                 to export what all workers have measured
 ``_receive_metrics``, ``collect``
 its exporter's ``export``           to count the pushes that have failed
 the SDK's aggregations              a process that was forked begins at zero
-observable instruments of the SDK   a callback that raises costs its own metric, and none is
-                                    waited for without end
+observable instruments of the SDK   a callback that raises costs its own metric, and one that
+                                    hangs is named
 an OTLP exporter's                  to end series at the receiver (OTLP's flag for no value)
 ``encode_metrics``
 a database pool's ``connect``       ``observe_pool``: SQLAlchemy does not tell who waits

@@ -167,7 +167,7 @@ def operation() -> Iterator[Panel]:
         style={"lineInterpolation": "stepAfter"},
     )
     ages = [
-        f"(time() - max {INSTANCE} (last_over_time(timestamp({MEMORY})[1h:]{at})))"
+        f"(time() - max {INSTANCE} (last_over_time(timestamp({MEMORY})[1h:15s]{at})))"
         for at in ("", " @ end()")
     ]
     yield graph(
@@ -192,7 +192,7 @@ def operation() -> Iterator[Panel]:
         ),
         query(
             f"min_over_time(up{{{CHOSEN}}}[{STEP}])"
-            f" or on (job, instance) 2 * count {INSTANCE} ({MEMORY})",
+            f" or on (job, instance) 2 + 0 * count {INSTANCE} ({MEMORY})",
             NAME,
         ),
         says("0", Text("실패", "down"), "red"),

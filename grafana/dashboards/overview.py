@@ -109,6 +109,8 @@ def tiles(ask: Queries) -> Iterator[Panel]:
         query(f"{NONE} unless count({firing})", Text("없음", "none"), now=True),
         size=(8, 3),
         text="name",
+        unit="none",
+        decimals=0,
         text_size=15,
         orientation="horizontal",
         **filled,

@@ -82,7 +82,10 @@ def by_path(ask: Queries) -> Iterator[Panel]:
         ),
         *worst(
             shortened(ask.quantile(0.95, RATE, "path, ")),
-            shortened(ask.quantile(0.95, WHOLE, "path, ")),
+            # Quantiles come in any order, so that two equal ones could both be, say, the third.
+            shortened(
+                f"0 * {ask.requests(WHOLE, by)} + on (path) {ask.quantile(0.95, WHOLE, 'path, ')}"
+            ),
             "{{shown}}",
         ),
         unit="s",

@@ -64,7 +64,7 @@ def saturation(ask: Queries) -> Iterator[Panel]:
             "requests arrive than the app can handle.",
         ),
         *worst(
-            f"max_over_time(sum {INSTANCE} ({ask.in_progress})[{STEP}:])",
+            f"max_over_time(sum {INSTANCE} ({ask.in_progress})[{STEP}:5s])",
             f"sum {INSTANCE} (max_over_time({ask.in_progress}[{RANGE}] @ end()))",
             name,
         ),
@@ -87,7 +87,8 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         unit="bytes",
         soft_max=64 * 2**20,
     )
-    cpu = f"process_cpu_time_seconds_total{{{CHOSEN}}}"
+    # contrib's metrics of the system have one of the same name and with other labels.
+    cpu = f'process_cpu_time_seconds_total{{{CHOSEN}, cpu_mode=~"user|system"}}'
     yield graph(
         Text("워커당 CPU", "CPU per worker"),
         Text(

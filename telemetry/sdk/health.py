@@ -15,21 +15,12 @@ _failed_pushes = Counter[str]()
 
 
 def dropped(reason: str, points: int = 1) -> None:
-    """Count points that are left out.
-
-    Parameters:
-        reason: One of a few constants in the code, never text of an error.
-        points: How many.
-    """
+    """Count points that are left out. The reason is a constant, never text of an error."""
     _dropped[reason] += points
 
 
 def scrape_failed(reason: str) -> None:
-    """Count a scrape that was not answered with the metrics.
-
-    Parameters:
-        reason: One of a few constants in the code, never text of an error.
-    """
+    """Count a scrape that was not answered. The reason is a constant, never text of an error."""
     _failed_scrapes[reason] += 1
 
 
@@ -57,13 +48,7 @@ def observe(provider: MeterProvider) -> None:
 
 
 def add_state(snapshot: Snapshot, data_age: float, sharing_failed: bool) -> None:
-    """Add to a service's snapshot what is said of the service as a whole.
-
-    Parameters:
-        snapshot: The sum over all workers.
-        data_age: Seconds since the worker that has not published for longest last did.
-        sharing_failed: Whether this worker cannot share with the others.
-    """
+    """Add what is said of a service as a whole to the sum over its workers."""
     for name, unit, value, description in (
         ("telemetry.worker.data.age", "s", data_age, "Age of the oldest worker's metrics."),
         ("telemetry.sharing.failed", "", int(sharing_failed), "1 if workers cannot share."),

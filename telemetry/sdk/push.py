@@ -28,11 +28,13 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.compatibility import (
     can_send_no_recorded_value,
+    guard_callbacks,
     redirect,
     when_an_export_fails,
 )
 from telemetry.quiet import quiet_logger
 from telemetry.sdk import health
+from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
 from telemetry.sdk.service import Reading, Service
@@ -119,6 +121,7 @@ def push_deltas(reader: MetricReader) -> None:
         reader: Exports what it collects.
     """
     when_an_export_fails(reader, health.push_failed)
+    guard_callbacks(guarded)
 
     def receive(metrics_data: MetricsData, **options: Any) -> None:
         export(made_safe(metrics_data), **options)
@@ -148,14 +151,7 @@ def metrics_data(
     kind: type[MetricsData] = MetricsData,
     now: int | None = None,
 ) -> MetricsData:
-    """A snapshot as the SDK's data, for an exporter.
-
-    Parameters:
-        snapshot: What is exported.
-        resource: What it is about.
-        kind: The class of the data.
-        now: When it was measured, in nanoseconds since the epoch; by default at present.
-    """
+    """A snapshot as the SDK's data, for an exporter; measured now, or at the given time."""
     now = time_ns() if now is None else now
     scopes: dict[tuple[str, str, str], list[Metric]] = {}
     for stream in snapshot.streams.values():

@@ -155,13 +155,15 @@ def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
     for shown in (asked.shown("오류 비율 (5xx)"), asked.shown("오류 비율: 5xx")):
         assert shown == {(): pytest.approx(TRAFFIC["/fails"] / total, rel=0.2)}
     (rate,) = asked.shown("초당 요청 수").values()
-    assert rate == pytest.approx(sum(asked.shown("경로별 요청 (상위 5개)").values()), rel=0.01)
+    busiest = asked.shown("경로별 요청 (상위 5개)")
+    assert len(busiest) == 5
+    assert 0.8 * rate < sum(busiest.values()) < rate
     classes = {each: asked.shown(f"상태 코드 그룹별 응답: {each}xx")[()] for each in "5432"}
     assert sum(classes.values()) == pytest.approx(rate, rel=0.2)
     for digit, path in {"5": "/fails", "4": "/nope", "3": "/moved"}.items():
-        assert classes[digit] / rate == pytest.approx(TRAFFIC[path] / total, rel=0.3)
+        assert classes[digit] / rate == pytest.approx((TRAFFIC[path] + 1) / total, rel=0.3)
     assert set(asked.shown("경로·상태 코드별 서버 오류 (상위 5개)")) == {("/fails", "500")}
-    assert asked.shown("인스턴스별 처리 중인 요청") == {target: 0}
+    assert asked.shown("인스턴스별 처리 중인 요청")[target] <= 1
     for p95 in (asked.shown("경로별 p95 (느린 순 5개)"), asked.shown("경로별 현황: p95")):
         assert 0.1 <= p95["/random_sleep",] <= 0.5
         assert p95["/health",] < 0.1
@@ -176,7 +178,8 @@ def test_a_row_of_the_table_is_the_path_with_its_sums(asked: Asked) -> None:
     def column(name: str) -> Values:
         return asked.shown(f"경로별 현황: {name}")
 
-    paths = {("unmatched" if path == "/nope" else path,): n for path, n in TRAFFIC.items()}
+    # Those before the first scrape as well.
+    paths = {("unmatched" if path == "/nope" else path,): n + 1 for path, n in TRAFFIC.items()}
     # PromQL extrapolates from the few seconds that there are.
     assert column("요청") == pytest.approx(paths, abs=1, rel=0.3)
     assert column("5xx 비율") == {path: float(path == ("/fails",)) for path in paths}

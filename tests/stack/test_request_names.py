@@ -77,7 +77,8 @@ def test_each_panel_of_the_dashboard_for_them_shows_what_the_other_one_shows(
     environment = {"TELEMETRY_REQUEST_METRICS": "both"}
     with (
         service(tmp_path, environment=environment) as app,
-        prometheus(tmp_path, app.port) as url,
+        # The first request takes longest, and by the two clocks not equally long.
+        prometheus(tmp_path, app.port, zero_ingestion=False) as url,
     ):
         wait_for(lambda: query(url, "count(up == 1)") == {(): 2}, "the app is scraped")
         for path in ("/", "/random_sleep", "/nope", "/increase_count") * 5:
@@ -95,6 +96,12 @@ def test_each_panel_of_the_dashboard_for_them_shows_what_the_other_one_shows(
                 for each in (expression, standard[title])
             )
             drawn += bool(one)
+            if "5개" in title:
+                # Of two paths that are equal either one may be among the five.
+                assert len(one) == len(other), title
+                one, other = (
+                    {key: each[key] for key in one.keys() & other} for each in (one, other)
+                )
             # The clocks of a duration do not start at the same moment.
             assert other == pytest.approx(one, rel=1e-6, abs=2e-3, nan_ok=True), title
     assert drawn > 20

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import psutil
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -11,6 +13,8 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
+
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def observe_process(meter: Meter) -> None:
@@ -26,6 +30,12 @@ def observe_process(meter: Meter) -> None:
         callbacks=[_observe_memory],
         unit="By",
         description="Memory of the process: in RAM (rss), and reserved addresses (vms).",
+    )
+    meter.create_observable_gauge(
+        "app_memory_limit",
+        callbacks=[_observe_memory_limit],
+        unit="By",
+        description="Memory that the container may use, where it has a limit.",
     )
     meter.create_observable_counter(
         "process.cpu.time",
@@ -61,6 +71,19 @@ def _observe_memory(_: CallbackOptions) -> Iterable[Observation]:
     memory = _process(os.getpid()).memory_info()
     yield Observation(memory.rss, {"type": "rss"})
     yield Observation(memory.vms, {"type": "vms"})
+
+
+def _observe_memory_limit(_: CallbackOptions) -> Iterable[Observation]:
+    # Of control groups of version 2 (the group's own, or a container's) and of version 1.
+    with suppress(OSError):
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
+        for file in (f"{own.rstrip('/')}/memory.max", "/memory/memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):
+                # Without a limit it is "max", or more than there is.
+                limit = int((_CONTROL_GROUPS / file.lstrip("/")).read_text())
+                if limit < psutil.virtual_memory().total:
+                    yield Observation(limit)
+                    return
 
 
 def _observe_cpu_time(_: CallbackOptions) -> Iterable[Observation]:

@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from telemetry.quiet import quiet_logger
+from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.registry import registry_text
 from telemetry.sdk.exposition.text import TextWriter
@@ -89,8 +90,8 @@ class EndpointReader(MetricReader):
         return write(partial(registry_text, openmetrics, reading.several))
 
     def _may_listen(self) -> bool:
-        """Whether this worker still leads: when a callback hangs in it, another one takes over."""
-        self._listening = self.service.leads
+        """False where a callback hangs and another worker leads, which takes the port over."""
+        self._listening = not running() or self.service.leads
         return self._listening
 
     def _listen(self) -> None:
@@ -104,10 +105,11 @@ class EndpointReader(MetricReader):
         # Only who has a port of its own waits for this import.
         from telemetry.sdk.exposition.own_port import listen
 
+        self._listening = True
         try:
             listen(self.page, self.host, self.port, self._may_listen)
-            self._listening = True
         except (OSError, OverflowError) as error:
+            self._listening = False
             _logger.error(
                 "The metrics are not served: cannot listen on %s port %s (%s). Choose another "
                 "with OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT.",

@@ -47,27 +47,14 @@ if hasattr(os, "register_at_fork"):
 class PrivateFolder:
     """Files that only their user can read, replaced whole or not at all.
 
-    Links are not followed, and nothing waits for a pipe in a file's place. Errors of the file
-    system are raised as they are.
-
-    Parameters:
-        path: Where the folder is, or will be.
+    Links are not followed, and nothing waits for a pipe in a file's place.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, name: str, text: str, owner: str) -> None:
-        """Replace a file's content.
-
-        Parameters:
-            name: The file's name.
-            text: Its new content.
-            owner: Who writes. One thread of each owner writes to a file at a time.
-
-        Raises:
-            ValueError: The text is longer than `MAX_BYTES`.
-        """
+        """Replace a file's content. One thread of each owner writes to a file at a time."""
         content = text.encode()
         if len(content) > MAX_BYTES:
             raise ValueError(f"{name} would be larger than {MAX_BYTES} bytes")
@@ -79,11 +66,7 @@ class PrivateFolder:
         os.replace(temporary, self.path / name)
 
     def read(self, name: str) -> str:
-        """A file's text.
-
-        Raises:
-            ValueError: It is not valid UTF-8, too large, not a regular file, or not this user's.
-        """
+        """A file's text, or a ValueError where that is no text, too large or another user's."""
         with open(os.open(self.path / name, os.O_RDONLY | _OPEN), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
@@ -94,13 +77,9 @@ class PrivateFolder:
 
     @contextmanager
     def locked(self, timeout: float = 0.0) -> Iterator[bool]:
-        """Keep other processes that ask for the same out for a moment.
+        """Keep other processes that ask for the same out for a moment. Whether it worked.
 
-        Parameters:
-            timeout: Seconds to wait for another process: it may have been stopped meanwhile.
-
-        Returns:
-            Whether the others are kept out.
+        It waits for the given seconds at most: the process that has the lock may be stopped.
         """
         deadline = time.monotonic() + timeout
         while (lock := self.try_lock(_LOCK)) is None and time.monotonic() < deadline:
@@ -112,15 +91,9 @@ class PrivateFolder:
                 release(lock)
 
     def try_lock(self, name: str, kind: int = fcntl.LOCK_EX, *, create: bool = True) -> int | None:
-        """Lock a file, without waiting. The kernel lets go of it however the process ends.
+        """Lock a file, for `release`, without waiting. None where another process has the lock.
 
-        Parameters:
-            name: The file's name.
-            kind: ``fcntl.LOCK_SH`` or ``fcntl.LOCK_EX``.
-            create: Whether the file is made where it is missing.
-
-        Returns:
-            A descriptor to call `release` with, or None where another one has the lock.
+        The kernel lets go of it however the process ends.
         """
         flags = os.O_RDWR | _OPEN | (os.O_CREAT if create else 0)
         with _Locked.guard:
@@ -138,11 +111,7 @@ class PrivateFolder:
 
 
 def release(lock: int) -> None:
-    """Let go of a lock. Nothing happens in a child of the process that took it.
-
-    Parameters:
-        lock: What `PrivateFolder.try_lock` has returned.
-    """
+    """Let go of a lock. Nothing happens in a child of the process that took it."""
     with _Locked.guard:
         if lock in _Locked.descriptors:
             _Locked.descriptors.remove(lock)
@@ -154,9 +123,6 @@ def base_folder() -> Path:
 
     All processes with the same environment get the same one, also while a disk is full. Where
     its name is taken by something else, as another user may do, it has one that nobody can guess.
-
-    Raises:
-        OSError: It cannot be created.
     """
     parent = _parent()
     name = f"fastapi-otel-metrics-{os.getuid()}"
@@ -198,11 +164,7 @@ def is_private(path: Path) -> bool:
 
 
 def make_private(path: Path) -> None:
-    """Create a folder that only this user can access, or make sure that it is one.
-
-    Raises:
-        PermissionError: It is a link, not a folder, another user's, or accessible to others.
-    """
+    """Create a folder that only this user can access, or make sure that it is one."""
     with suppress(FileExistsError):
         path.mkdir(0o700)
     if not is_private(path):

@@ -60,20 +60,14 @@ def is_named(group: str) -> bool:
 
 
 def process_name(pid: int) -> str:
-    """A name that a process has, and none after it that gets the same process id.
-
-    Raises:
-        psutil.NoSuchProcess: There is no such process.
-        psutil.AccessDenied: The process cannot be seen.
-    """
+    """A name that a process has, and none after it that gets the same process id."""
     return f"{_namespace()}-{pid}-{started(pid)}"
 
 
 def has_ended(name: str) -> bool:
     """Whether a process has ended, as far as this one can tell.
 
-    Parameters:
-        name: What `process_name` has returned, with or without more after another ``-``.
+    Its name is that of `process_name`, with or without more after another ``-``.
     """
     namespace, pid, start = name.split("-")[:3]
     if namespace != str(_namespace()):
@@ -87,12 +81,7 @@ def has_ended(name: str) -> bool:
 
 
 def started(pid: int) -> int:
-    """When a process started, in units and from an origin that stay the same until a reboot.
-
-    Raises:
-        psutil.NoSuchProcess: There is no such process.
-        psutil.AccessDenied: The process cannot be seen.
-    """
+    """When a process started, in units and from an origin that stay the same until a reboot."""
     try:
         # psutil adds the time of boot, which moves when the clock is set.
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -5,12 +5,13 @@ import resource
 import tempfile
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import psutil
 import pytest
 from opentelemetry.metrics import CallbackOptions
 
-from telemetry.instrumentation.saturation import saturation_of
+from telemetry.instrumentation.saturation import process, saturation_of
 from tests.support.applications import Measured
 from tests.support.series import label_names, values
 
@@ -22,6 +23,27 @@ def test_memory_is_that_of_the_process() -> None:
     memory = psutil.Process().memory_info()
     assert shown["rss",] == pytest.approx(memory.rss, rel=0.1)
     assert shown["vms",] == pytest.approx(memory.vms, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "shown"),
+    [
+        ("memory.max", "104857600\n", {(): 104857600}),
+        ("memory.max", "max\n", {}),
+        ("memory/memory.limit_in_bytes", "104857600\n", {(): 104857600}),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", {}),
+        ("nothing", "", {}),
+    ],
+)
+def test_the_limit_of_a_container(
+    file: str, text: str, shown: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].strip("/")
+    path = tmp_path / ("" if "/" in file else own) / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    monkeypatch.setattr(process, "_CONTROL_GROUPS", tmp_path)
+    assert values(Measured().series(), "app_memory_limit_bytes") == shown
 
 
 def test_a_scrape_reads_once_and_a_request_never(monkeypatch: pytest.MonkeyPatch) -> None:
