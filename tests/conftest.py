@@ -36,6 +36,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def own_list_of_exporters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FastAPI's list of exporters to flush is one for the process: see telemetry/compatibility.py."""
+    """FastAPI has one list of exporters to flush for the process: telemetry/compatibility.py."""
     if find_spec("fastapi.telemetry"):
         monkeypatch.setattr("fastapi.telemetry._runtime._owned", [])
