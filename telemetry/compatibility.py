@@ -195,10 +195,8 @@ def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any
     """Have the callbacks of the SDK's observable instruments called through a function.
 
     Seen in opentelemetry-sdk 1.45. Without it, a callback that raises SystemExit ends the thread
-    that collects, and it is unknown which one hangs.
-
-    Parameters:
-        guard: Makes of an instrument's name and its callback the one that is called instead.
+    that collects, and it is unknown which one hangs. `guard` makes of an instrument's name and
+    its callback the one that is called instead.
     """
     try:
         from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous

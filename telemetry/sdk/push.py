@@ -37,6 +37,7 @@ from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
+from telemetry.sdk.safe import attributes
 from telemetry.sdk.service import Reading, Service
 from telemetry.sdk.snapshot import (
     COUNTER,
@@ -163,6 +164,7 @@ def metrics_data(
         ScopeMetrics(InstrumentationScope(*scope), metrics, scope[2])
         for scope, metrics in scopes.items()
     ]
+    resource = Resource(attributes(resource.attributes), resource.schema_url)
     return kind([ResourceMetrics(resource, scope_metrics, resource.schema_url)])
 
 
