@@ -10,13 +10,17 @@ from starlette.types import ASGIApp, Scope
 
 from telemetry import compatibility
 from telemetry.instrumentation.excluded import Excluded
-from telemetry.instrumentation.middleware import Measure, Middleware, remember_routing
+from telemetry.instrumentation.middleware import (
+    Measure,
+    Middleware,
+    remember_routing,
+    wrap_middleware_stack,
+)
 from telemetry.instrumentation.recorder import recorder_of
 from telemetry.instrumentation.requests import RequestMeasure
 from telemetry.instrumentation.routes import CountedPaths
 from telemetry.instrumentation.saturation import saturation_of
-from telemetry.instrumentation.stack import wrap_middleware_stack
-from telemetry.instrumentation.websockets import WebSocketMeasure, websocket_recorder_of
+from telemetry.instrumentation.websockets import measure_websockets
 from telemetry.options import Options
 from telemetry.request_names import RequestNames
 from telemetry.sdk import health
@@ -59,8 +63,7 @@ class Wiring:
     def _record(self, provider: MeterProvider) -> dict[str, Measure]:
         """What measures requests and WebSockets, by the scope's type."""
         options = self._options
-        websockets = WebSocketMeasure(websocket_recorder_of(provider), self._paths)
-        measures: dict[str, Measure] = {"websocket": websockets.begin}
+        measures: dict[str, Measure] = {"websocket": measure_websockets(provider, self._paths)}
         if options.names is not RequestNames.STANDARD:
             measures["http"] = RequestMeasure(
                 recorder_of(provider, options.bounds),
