@@ -135,8 +135,8 @@ def _configure_metrics(resource: Resource) -> None:
             )
         except ValueError as error:
             _logger.error(
-                "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s. OTEL_METRIC_EXPORT_INTERVAL=%s: it "
-                "takes milliseconds, such as 15000.",
+                "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s. OTEL_METRIC_EXPORT_INTERVAL=%s: "
+                "it takes milliseconds, such as 15000.",
                 name,
                 exporters.line(error),
                 os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
