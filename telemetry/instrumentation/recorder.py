@@ -45,16 +45,8 @@ class RequestRecorder:
 
     The two counters are observable ones over plain integers, because a request is counted
     far more often than the counters are read. Durations are recorded in the histogram, in
-    batches and the rest at each collection.
-    All applications of a process that share a meter provider share its recorder, since an
-    instrument of one name exists only once in a provider.
-
-    Requests in progress are a gauge and not an up-down counter: what a worker that was killed
-    had in progress is gone with it.
-
-    Attributes:
-        in_progress: The requests that have begun and not ended.
-        buckets: As given.
+    batches and the rest at each collection. Requests in progress are a gauge and not an up-down
+    counter: what a worker that was killed had in progress is gone with it.
     """
 
     def __init__(self, provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> None:
@@ -76,7 +68,7 @@ class RequestRecorder:
         self._sizes: tuple[Histogram, ...] = ()
         meter.create_observable_counter(
             "app_requests",
-            callbacks=[self._observe_requests],
+            [self._observe_requests],
             description="Requests that have ended, answered or not.",
         )
         meter.create_observable_counter(
@@ -190,10 +182,9 @@ _recorder_of = once_per_provider(RequestRecorder)
 
 
 def recorder_of(provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> RequestRecorder:
-    """The recorder of a meter provider, made when it is first asked for.
+    """The recorder of a meter provider, whose applications share it.
 
-    Raises:
-        BucketsDifferError: It was made with other buckets.
+    An instrument of one name exists only once in a provider: BucketsDifferError tells of others.
     """
     recorder = _recorder_of(provider, buckets)
     if recorder.buckets != tuple(buckets):

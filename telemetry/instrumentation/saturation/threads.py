@@ -55,7 +55,7 @@ class ThreadPool:
     ) -> Iterable[Observation]:
         for limiter, loop in self._loops.copy().items():
             if loop is not None and loop.is_closed():
-                del self._loops[limiter]
+                self._loops.pop(limiter, None)
         total = sum(map(number, self._loops.copy()))
         if math.isfinite(total):
             yield Observation(total)

@@ -14,11 +14,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import (
-    Aggregation,
-    ExplicitBucketHistogramAggregation,
-    View,
-)
+from opentelemetry.sdk.metrics.view import Aggregation, ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.compatibility import no_meter_provider_is_set
@@ -60,8 +56,7 @@ def global_meter_provider() -> ApiMeterProvider:
 def configure(resource_attributes: dict[str, str] | None = None) -> None:
     """Set the global providers, by ``OTEL_CONFIG_FILE`` or by the ``OTEL_*_EXPORTER`` variables.
 
-    Metrics go to ``/metrics`` unless something else is asked for; traces and logs go nowhere
-    unless it is. What cannot be set up is logged in one line each and never raised.
+    What cannot be set up is logged in one line each and never raised.
     """
     if disabled():
         return
@@ -123,17 +118,13 @@ def _configure_from_file(path: str) -> None:
 
 
 def _configure_metrics(resource: Resource) -> None:
-    endpoint = None
+    readers: list[MetricReader] = []
     if exporters.PROMETHEUS in exporters.exporter_names(exporters.METRICS):
-        endpoint = _endpoint_reader()
-    readers: list[MetricReader] = [] if endpoint is None else [endpoint]
+        readers += _endpoint_readers()
     for name, exporter in exporters.create_exporters(exporters.METRICS):
         try:
-            readers.append(
-                exporter
-                if isinstance(exporter, MetricReader)
-                else PeriodicExportingMetricReader(exporter)
-            )
+            is_reader = isinstance(exporter, MetricReader)
+            readers.append(exporter if is_reader else PeriodicExportingMetricReader(exporter))
         except ValueError as error:
             _logger.error(
                 "OTEL_METRICS_EXPORTER=%s: cannot be set up: OTEL_METRIC_EXPORT_INTERVAL=%s: %s",
@@ -154,26 +145,22 @@ def _configure_metrics(resource: Resource) -> None:
 
 
 def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
-    return View(
-        instrument_type=kind,
-        meter_name=METER,
-        aggregation=aggregation,
-        **limit_of_series(_MAX_SERIES),
-    )
+    limit = limit_of_series(_MAX_SERIES)
+    return View(instrument_type=kind, meter_name=METER, aggregation=aggregation, **limit)
 
 
-def _endpoint_reader() -> EndpointReader | None:
+def _endpoint_readers() -> list[EndpointReader]:
     port = os.environ.get(OTEL_EXPORTER_PROMETHEUS_PORT, "").strip()
     if not port:
-        return EndpointReader()
+        return [EndpointReader()]
     if not port.isdecimal() or not 0 < int(port) < 65536:
         _logger.error(
             "%s=%s: not a port; valid are 1 to 65535. The metrics are not served.",
             OTEL_EXPORTER_PROMETHEUS_PORT,
             port,
         )
-        return None
-    return EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))
+        return []
+    return [EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))]
 
 
 def _configure_traces(resource: Resource) -> None:

@@ -16,10 +16,7 @@ _EXTRAS = {"otlp_proto_grpc": "pip install 'fastapi-otel-metrics[grpc]'"}
 
 
 class Signal(NamedTuple):
-    """One kind of telemetry, and the exporter that is taken where none is asked for.
-
-    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
-    """
+    """One kind of telemetry, and the exporter that is taken where none is asked for."""
 
     name: str
     default: str
@@ -52,10 +49,7 @@ def exporter_names(signal: Signal) -> list[str]:
 
 
 def create_exporters(signal: Signal) -> Iterator[tuple[str, Any]]:
-    """The exporters of a signal with their names, all but ``prometheus``.
-
-    One that cannot be created is logged in one line; the others are created all the same.
-    """
+    """The exporters of a signal with their names, all but ``prometheus``; what fails is logged."""
     for name in exporter_names(signal):
         if signal is METRICS and name == PROMETHEUS:
             continue
@@ -84,14 +78,11 @@ def _create(signal: Signal, name: str) -> Any:
 def _protocol(signal: Signal) -> str:
     for variable in (f"OTEL_EXPORTER_OTLP_{signal.name}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL):
         if value := os.environ.get(variable, "").strip():
-            break
-    else:
-        value = "http/protobuf"
-    if value not in _PROTOCOLS:
-        raise ConfigurationError(
-            f"{variable}={value} is unknown; valid are {', '.join(_PROTOCOLS)}"
-        )
-    return _PROTOCOLS[value]
+            if value in _PROTOCOLS:
+                return _PROTOCOLS[value]
+            valid = ", ".join(_PROTOCOLS)
+            raise ConfigurationError(f"{variable}={value} is unknown; valid are {valid}")
+    return _PROTOCOLS["http/protobuf"]
 
 
 def _valid(signal: Signal) -> list[str]:
