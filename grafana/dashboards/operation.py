@@ -5,7 +5,7 @@ from functools import partial
 
 from deploy.rules import PAGES
 from grafana.dashboards.panels import (
-    NO_DATA,
+    UNFILLED,
     Json,
     Panel,
     Text,
@@ -26,8 +26,10 @@ from grafana.dashboards.queries import (
     MEMORY,
     NONE,
     RANGE,
+    RATE,
     STEP,
     Queries,
+    events,
     shortened,
 )
 
@@ -88,7 +90,7 @@ def objectives(ask: Queries) -> Iterator[Panel]:
             thresholds=thresholds("red", (0, "yellow"), (0.25, "transparent")),
             unit="percentunit",
             decimals=1,
-            mappings=[NO_DATA],
+            mappings=[UNFILLED],
         )
     burn = f'max by (objective, path) (job_path:app_objective:burn1h{{{JOB}, path=~"$path"}})'
     limit = PAGES[0][0]
@@ -149,7 +151,7 @@ def operation() -> Iterator[Panel]:
             "FastAPIWorkersRestart tells if they start again and again.",
         ),
         query(
-            f"sum(round(increase(app_worker_starts_total{{{CHOSEN}}}[{STEP}])))",
+            events(f"sum(rate(app_worker_starts_total{{{CHOSEN}}}[{RATE}]))"),
             Text("시작", "starts"),
         ),
         # VictoriaMetrics knows the timestamp of a series that has ended, too.

@@ -7,6 +7,7 @@ from deploy.rules import PAGES
 from grafana.dashboards.panels import (
     NO_DATA,
     STATUS_COLOURS,
+    UNFILLED,
     Json,
     Panel,
     Text,
@@ -66,7 +67,7 @@ def limits(ask: Queries) -> tuple[float, float, float]:
 
 
 def _beyond() -> list[Json]:
-    return [NO_DATA, says(str(LAST_BOUND), f"> {LAST_BOUND} s", "red")]
+    return [UNFILLED, says(str(LAST_BOUND), f"> {LAST_BOUND} s", "red")]
 
 
 def tiles(ask: Queries) -> Iterator[Panel]:
@@ -93,10 +94,9 @@ def tiles(ask: Queries) -> Iterator[Panel]:
             says("100", Text("정상", "UP"), "transparent"),
         ],
     )
-    firing = (
-        f"max by (alertname, job, path, severity) "
-        f'({ALERTS}, alertstate="firing", severity!="info"}})'
-    )
+    of = f'{ALERTS}, alertstate="firing", severity'
+    # Those that page first.
+    firing = f'max by (alertname, job, path) (2 * {of}="critical"}} or {of}="warning"}})'
     yield figure(
         Text("알림", "Alerts"),
         Text(
@@ -105,13 +105,13 @@ def tiles(ask: Queries) -> Iterator[Panel]:
             "FastAPI alerts that are firing now, without those of severity info; three of them if "
             "there are more. The panel Alert history shows all.",
         ),
-        query(shortened(f"topk(3, {firing})", 20), "{{alertname}} {{job}} {{shown}}", now=True),
+        query(shortened(f"topk(3, {firing})", 16), "{{alertname}} {{job}} {{shown}}", now=True),
         query(f"{NONE} unless count({firing})", Text("없음", "none"), now=True),
         size=(8, 3),
         text="name",
         unit="none",
         decimals=0,
-        text_size=15,
+        text_size=14,
         orientation="horizontal",
         **filled,
         thresholds=thresholds("transparent", (1, "red")),
@@ -131,7 +131,7 @@ def tiles(ask: Queries) -> Iterator[Panel]:
         min=0,
         **filled,
         thresholds=thresholds("transparent", (budget, "yellow"), (page, "red")),
-        mappings=[NO_DATA],
+        mappings=[UNFILLED],
     )
     yield figure(
         Text("처리 시간 p95", "Duration p95"),
@@ -265,7 +265,7 @@ def table(ask: Queries) -> Panel:
         overrides=[
             override(
                 "^shown$",
-                {"displayName": Text("경로", "Path"), "links": [only], "custom.width": 260},
+                {"displayName": Text("경로", "Path"), "links": [only], "custom.width": 225},
             ),
             override("^path$", {"displayName": Text("전체 경로", "Whole path")}),
             # A phone shows the first two columns.

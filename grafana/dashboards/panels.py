@@ -9,11 +9,16 @@ Json = dict[str, Any]
 
 LANGUAGES = ("ko", "en")
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-NO_DATA = {
+NO_DATA: Json = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": "-", "index": 9}},
+}
+"""Shows a dash if there is no value, for example the error ratio without requests."""
+UNFILLED: Json = {
     "type": "special",
     "options": {"match": "null+nan", "result": {"text": "-", "color": "transparent", "index": 9}},
 }
-"""Shows a dash if there is no value, for example the error ratio without requests."""
+"""The same where a value is on the colour of its threshold."""
 
 STATUS_COLOURS = {"5": "red", "4": "yellow", "3": "super-light-blue", "2": "semi-dark-blue"}
 """By the first digit of the status code; told apart by readers with any colour vision."""

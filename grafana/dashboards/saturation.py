@@ -74,14 +74,18 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         soft_max=5,
     )
     yield graph(
-        Text("워커별 메모리 (RSS)", "Memory by worker (RSS)"),
+        Text("인스턴스별 메모리 (RSS)", "Memory by instance (RSS)"),
         Text(
-            "각 워커가 실제로 차지하는 물리 메모리. 워커가 하나면 PID가 표시되지 않습니다. "
-            "컨테이너의 한도가 있으면 점선입니다.",
-            "Physical memory that each worker process uses. With a single worker no PID is shown. "
-            "The dashed line is the limit of the container, if there is one.",
+            "한 인스턴스의 모든 워커가 실제로 차지하는 물리 메모리. 컨테이너의 한도가 있으면 "
+            "점선입니다.",
+            "Physical memory that all workers of an instance use. The dashed line is the limit of "
+            "the container, if there is one.",
         ),
-        *worst(MEMORY, f"max_over_time({MEMORY}[{RANGE}] @ end())", "{{instance}} {{process_pid}}"),
+        *worst(
+            f"sum {INSTANCE} ({MEMORY})",
+            f"sum {INSTANCE} (sum_over_time({MEMORY}[{RANGE}] @ end()))",
+            name,
+        ),
         query(f"min(app_memory_limit_bytes{{{CHOSEN}}})", Text("한도", "limit")),
         overrides=[*by_place(), line("^(한도|limit)$", "red", dashed=True)],
         unit="bytes",

@@ -401,4 +401,4 @@ def test_what_can_be_chosen_on_the_service_dashboard() -> None:
             assert all('path=~"$path"' in selector for selector in selectors)
     alerts = panel("알림")["targets"][0]["expr"]
     assert 'alertname=~"FastAPI.*"' in alerts
-    assert 'severity!="info"' in alerts
+    assert 'severity="info"' not in alerts

@@ -143,7 +143,7 @@ def same(stored: Stored, expression: str, way: str, *, equals: bool = False) -> 
 
     expected, found = shown(stored.members[0].url), shown(stored.stores[way])
     if equals:
-        assert found.keys() & expected, expression
+        assert not expected or found.keys() & expected, expression
         expected = {labels: expected[labels] for labels in found.keys() & expected}
     assert found.keys() >= expected.keys(), expression
     assert equals or found.keys() == expected.keys(), expression

@@ -116,6 +116,7 @@ class Worker:
         self._ended_version: _Version | None = None
         self._several = False
         self._instance: str | None = None
+        self._failing_since = 0.0
         self._leaving = False
         self._given_up: set[str] = set()
         self._leader_seen: tuple[object, float] = (None, 0.0)
@@ -163,6 +164,7 @@ class Worker:
             self._keep_ended()
         except (OSError, ValueError) as error:
             if not self.failed:
+                self._failing_since = time.monotonic()
                 _logger.warning(
                     "Other workers cannot see this one's metrics until this is mended: %s. "
                     "telemetry_sharing_failed is 1 meanwhile.",
@@ -228,7 +230,7 @@ class Worker:
         `LEASE` seconds, it is the next one that asks, from its second question on.
         """
         if self._alive is None:
-            return self.is_alone
+            return self.is_alone and time.monotonic() - self._failing_since > LEASE
         link = self._folder.path / _LEADER
         try:
             with suppress(FileNotFoundError):

@@ -501,16 +501,20 @@ def test_what_cannot_be_published_is_not_shown_before_the_others_can_see_it(
 
 
 def test_who_cannot_join_shows_what_it_has_and_joins_as_soon_as_it_can(
-    base: Path, caplog: pytest.LogCaptureFixture
+    base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     base.rmdir()
     base.write_text("taken")
     one, two = Worker(GROUP, base=base), Worker(GROUP, base=base)
     for _ in range(3):
         assert jobs(one.total(snapshot(1))) == 1
-        assert one.leads()
         assert one.is_alone
     assert len(caplog.records) == 1
+    # Others may join in a moment.
+    assert not one.leads()
+    monkeypatch.setattr(module, "LEASE", 0.0)
+    assert one.leads()
+    monkeypatch.undo()
     base.unlink()
     assert jobs(one.total(snapshot(1))) == 1
     assert jobs(two.total(snapshot(2))) == 3

@@ -22,7 +22,7 @@ const theme = createTheme({ colors: { mode: 'dark' } });
 const to = Math.floor(Date.now() / 1000 / SCRAPE) * SCRAPE;
 const range: any = { from: dateTime((to - MINUTES * 60) * 1000), to: dateTime(to * 1000) };
 range.raw = { from: `now-${MINUTES}m`, to: 'now' };
-const transformers = ['joinByField', 'filterFieldsByName'].map((id) => {
+const transformers = ['joinByField', 'filterFieldsByName', 'organize'].map((id) => {
   const transformer = Object.values(standardTransformers).find((each: any) => each.id === id)!;
   return { id, name: id, transformation: () => Promise.resolve(transformer), editor: () => null };
 });
@@ -45,9 +45,9 @@ const registry = new FieldConfigOptionsRegistry(() => [
 /** What a query gives, as the data source hands it to a panel; everything is chosen. */
 async function ask(target: any): Promise<DataFrame[]> {
   const values: Record<string, string> = {
-    __rate_interval: `${4 * SCRAPE}s`, __range: `${MINUTES}m`, job: 'fastapi', instance: '.*', path: '.*',
+    __rate_interval: `${4 * SCRAPE}s`, __interval: `${SCRAPE}s`, __interval_ms: `${1000 * SCRAPE}`, __range: `${MINUTES}m`, job: 'fastapi', instance: '.*', path: '.*',
   };
-  const query = target.expr.replace(/\$(\w+)/g, (_: string, name: string) => values[name]);
+  const query = target.expr.replace(/\$(\w+)/g, (whole: string, name: string) => values[name] ?? whole);
   const parameters: any = target.instant
     ? { query, time: to }
     : { query, start: to - MINUTES * 60, end: to, step: SCRAPE };
@@ -57,18 +57,21 @@ async function ask(target: any): Promise<DataFrame[]> {
   const rows: any[] = answer.data.result;
   if (target.format === 'table') {
     return [toDataFrame({ fields: [
-      { name: 'path', type: FieldType.string, values: rows.map((row) => row.metric.path) },
+      ...['path', 'shown'].filter((label) => rows[0]?.metric[label]).map((label) => (
+        { name: label, type: FieldType.string, values: rows.map((row) => row.metric[label]) })),
       { name: `Value #${target.refId}`, type: FieldType.number, values: rows.map((row) => Number(row.value[1])) },
     ] })];
   }
   return rows.map((row) => {
+    row.values ??= [row.value];
+    const legend = target.legendFormat.replace(/{{(\w+)}}/g, (_: string, label: string) => row.metric[label] ?? '');
     const at = new Map<number, number>(row.values.map(([time, value]: any) => [time, Number(value)]));
     const times = Array.from({ length: (MINUTES * 60) / SCRAPE + 1 }, (_, i) => to - MINUTES * 60 + i * SCRAPE);
     const finite = (time: number) => (Number.isFinite(at.get(time)) ? at.get(time)! : null);
     return toDataFrame({ refId: target.refId, fields: [
       { name: 'Time', type: FieldType.time, values: times.map((time) => time * 1000) },
       {
-        name: 'Value', type: FieldType.number, config: { displayNameFromDS: target.legendFormat },
+        name: 'Value', type: FieldType.number, config: { displayNameFromDS: legend },
         // A tile shows the last value whatever it is, a line has a gap.
         values: times.map(target.tile ? (time) => at.get(time) ?? null : finite),
       },
@@ -113,14 +116,14 @@ function Content({ panel, frames, width, height }: any) {
         {...more} />
     );
   }
-  const [value] = getFieldDisplayValues({
+  const values = getFieldDisplayValues({
     fieldConfig, theme, data: frames, reduceOptions: options.reduceOptions, replaceVariables: (text) => text,
   });
-  return (
-    <BigValue value={value.display} theme={theme} width={width} height={height} text={options.text}
-      colorMode={options.colorMode} graphMode={options.graphMode} justifyMode={options.justifyMode}
-      textMode={options.textMode} />
-  );
+  return values.map((value, i) => (
+    <BigValue key={i} value={value.display} theme={theme} width={width} height={height / values.length - 2}
+      text={options.text} colorMode={options.colorMode} graphMode={options.graphMode}
+      justifyMode={options.justifyMode} textMode={options.textMode} />
+  ));
 }
 
 function Panel({ panel, done }: any) {

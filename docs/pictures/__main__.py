@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grafana.picture.shop import PATHS
+from docs.pictures.shop import PATHS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -82,7 +82,9 @@ async def _load(port: int, seconds: float) -> None:
 def _built() -> Path:
     """The folder with the page, ready to be drawn."""
     folder = CACHE / "fastapi-otel-metrics/picture"
-    shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__*"))
+    shutil.copytree(
+        HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "*.png", "__*")
+    )
     install = ["npm", "install", "--legacy-peer-deps", "--ignore-scripts", "--silent"]
     subprocess.run(install, cwd=folder, check=True)
     public = folder / "node_modules/@grafana/ui/dist/public"
@@ -93,7 +95,7 @@ def _built() -> Path:
 
 def main() -> None:
     """Run the app, and draw."""
-    parser = argparse.ArgumentParser(prog="python -m grafana.picture", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m docs.pictures", description=__doc__)
     parser.add_argument("--minutes", type=float, default=15, help="of requests; default: 15")
     seconds = parser.parse_args().minutes * 60
     page = _built()
@@ -104,7 +106,7 @@ def main() -> None:
         configuration.write_text(CONFIGURATION.format(root=ROOT, app=app))
         with (
             _running(
-                *(sys.executable, "-m", "uvicorn", "grafana.picture.shop:app"),
+                *(sys.executable, "-m", "uvicorn", "docs.pictures.shop:app"),
                 *("--port", str(app), "--no-access-log"),
                 FAILS_AFTER=str(seconds - FAILURE),
             ),
@@ -112,6 +114,7 @@ def main() -> None:
                 "prometheus",
                 f"--config.file={configuration}",
                 f"--storage.tsdb.path={folder}/data",
+                "--enable-feature=created-timestamp-zero-ingestion",
                 f"--web.listen-address=127.0.0.1:{prometheus}",
                 "--web.cors.origin=.*",
             ),

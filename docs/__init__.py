@@ -1,0 +1,1 @@
+"""The documents; the package makes the pictures in them."""
