@@ -72,22 +72,19 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
 
 
 def _configure_from_file(path: str) -> None:
+    def failed(what: str) -> None:
+        _logger.error("%s=%s: %s", OTEL_CONFIG_FILE, path, what)
+
+    files = "config/ in this project's repository has files that work"
     if not Path(path).is_file():
-        _logger.error(
-            "%s=%s: file not found. Nothing is exported. config/ in this project's repository has "
-            "files that work.",
-            OTEL_CONFIG_FILE,
-            path,
-        )
+        failed(f"file not found. Nothing is exported. {files}.")
         return
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
     except ImportError:
-        _logger.error(
-            "%s=%s: a package is missing, install it: pip install 'fastapi-otel-metrics[config]'. "
-            "Nothing is exported.",
-            OTEL_CONFIG_FILE,
-            path,
+        failed(
+            "a package is missing, install it: pip install 'fastapi-otel-metrics[config]'. "
+            "Nothing is exported."
         )
         return
 
@@ -100,13 +97,9 @@ def _configure_from_file(path: str) -> None:
         loader.setLevel(level)
         configure_sdk(configuration)
     except Exception as error:
-        _logger.error(
-            "%s=%s: %s. Nothing is exported. config/ in this project's repository has files "
-            "that work; the format is https://opentelemetry.io/docs/languages/sdk-configuration/"
-            "declarative-configuration/.",
-            OTEL_CONFIG_FILE,
-            path,
-            exporters.line(error),
+        failed(
+            f"{exporters.line(error)}. Nothing is exported. {files}; the format is "
+            "https://opentelemetry.io/docs/languages/sdk-configuration/declarative-configuration/."
         )
     finally:
         loader.setLevel(level)
@@ -164,8 +157,7 @@ def _endpoint_readers() -> list[EndpointReader]:
 
 
 def _configure_traces(resource: Resource) -> None:
-    created = list(exporters.create_exporters(exporters.TRACES))
-    if not created:
+    if not (created := list(exporters.create_exporters(exporters.TRACES))):
         # Without a provider no spans are made, which would take each request some time.
         return
     from opentelemetry.sdk.trace import TracerProvider
@@ -179,8 +171,7 @@ def _configure_traces(resource: Resource) -> None:
 
 
 def _configure_logs(resource: Resource) -> None:
-    created = list(exporters.create_exporters(exporters.LOGS))
-    if not created:
+    if not (created := list(exporters.create_exporters(exporters.LOGS))):
         return
     from opentelemetry._logs import set_logger_provider
     from opentelemetry.sdk._logs import LoggerProvider
