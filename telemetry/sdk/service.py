@@ -156,7 +156,10 @@ class Service:
         What a process that has joined has forked does not, nor does the process that only forks
         gunicorn's workers.
         """
-        if self._owner is None and not is_gunicorns_arbiter():
+        if is_gunicorns_arbiter():
+            # It may have joined before it was known to be one.
+            self._owner = self._worker = None
+        elif self._owner is None:
             self.join()
         return self._has_joined
 

@@ -158,3 +158,61 @@ def test_what_is_misspelt_is_refused(before: str, after: str) -> None:
     assert before in text
     with pytest.raises(SystemExit, match=r"objectives\.toml"):
         read(text.replace(before, after, 1))
+
+
+def muted(alerts: list[dict[str, str]]) -> list[str]:
+    """The alerts that Alertmanager keeps back, by its inhibition rules."""
+
+    def matches(matchers: list[str], labels: dict[str, str]) -> bool:
+        found = [re.fullmatch(r'(\w+)(=~?)"(.*)"', each) for each in matchers]
+        return all(
+            match is not None
+            and re.fullmatch(
+                match[3] if match[2] == "=~" else re.escape(match[3]), labels.get(match[1], "")
+            )
+            for match in found
+        )
+
+    content = yaml.safe_load((ROOT / "deploy/alertmanager.yml").read_text())
+    return [
+        f"{target['alertname']} {target['severity']}"
+        for target in alerts
+        if any(
+            matches(rule["target_matchers"], target)
+            and matches(rule["source_matchers"], source)
+            # What is a source and a target of one rule does not keep itself back.
+            and not (
+                matches(rule["target_matchers"], source)
+                and matches(rule["source_matchers"], target)
+            )
+            and all(source.get(key) == target.get(key) for key in rule.get("equal", []))
+            for rule in content["inhibit_rules"]
+            for source in alerts
+        )
+    ]
+
+
+def test_two_alerts_for_one_cause_do_not_page_twice() -> None:
+    severities = {name: rule["labels"]["severity"] for name, rule in rules("alert").items()}
+    every = [
+        {"alertname": name, "severity": severity, "job": "a", **path}
+        for name in severities
+        for severity in ("critical", "warning")
+        for path in ([{"path": "/x"}] if "Path" in name else [{}])
+        if severity == severities[name] or name.endswith(("Errors", "Slow"))
+    ]
+    errors = [each for each in every if each["alertname"].endswith("Errors")]
+    assert muted(errors) == [
+        "FastAPIErrors warning",
+        "FastAPIPathErrors critical",
+        "FastAPIPathErrors warning",
+    ]
+    down = [each for each in every if re.search("Down|Missing|NoTraffic", each["alertname"])]
+    assert muted(down) == ["FastAPIInstanceDown warning", "FastAPIMetricsMissing critical"]
+    # Of another job, nothing is kept back.
+    pages = [each for each in errors if each["severity"] == "critical"]
+    assert muted([{**each, "job": each["alertname"]} for each in pages]) == []
+    known = set(severities)
+    text = (ROOT / "deploy/alertmanager.yml").read_text()
+    for pattern in re.findall(r'alertname=~?"([^"]+)"', text):
+        assert any(re.fullmatch(pattern, name) for name in known), pattern

@@ -226,8 +226,8 @@ class Worker:
     def leads(self) -> bool:
         """Whether this worker is the one that does what only one should do.
 
-        It is where it asks first. When that one has ended, or has not been able to publish for
-        `LEASE` seconds, it is the next one that asks, from its second question on.
+        It is where it asks first. When that one has ended, it is the next one that asks; when
+        that one has not been able to publish for `LEASE` seconds, from its second question on.
         """
         if self._alive is None:
             return self.is_alone and time.monotonic() - self._failing_since > LEASE
@@ -239,14 +239,16 @@ class Worker:
                     raise ValueError(f"{_LEADER} is a link to {leader}")
                 if leader == self.name or self._leaving:
                     return leader == self.name
-                if self._is_alive(leader) and not self._is_stale(link):
+                alive = self._is_alive(leader)
+                if alive and not self._is_stale(link):
                     return False
                 # In one step, so that of two that do so at once only one goes on leading.
                 following = self._folder.path / f".{self.name}.{_LEADER}"
                 following.unlink(missing_ok=True)
                 following.symlink_to(self.name)
                 following.replace(link)
-                return False
+                # One that hangs is given a moment to see that it leads no more.
+                return not alive
             if not self._leaving:
                 link.symlink_to(self.name)
                 return True
