@@ -39,7 +39,7 @@ class _Template:
     host: Pattern[str]
     mounts: tuple[Pattern[str], ...]
     pattern: Pattern[str]
-    methods: frozenset[str] | None
+    methods: Collection[str] | None
     handled_by: tuple[object, ...]
     websocket: bool | None = None
     last: bool = False
@@ -143,14 +143,13 @@ class RouteTemplates:
                 mounts = (*above.mounts, full.path_regex)
                 yield from self._walk_below(full.app, replace(above, path=path, mounts=mounts))
             elif hasattr(full, "path_regex"):
-                methods = getattr(full, "methods", None)
                 yield _Template(
                     path,
                     path,
                     above.host,
                     above.mounts,
                     full.path_regex,
-                    None if methods is None else frozenset(methods),
+                    getattr(full, "methods", None),
                     (route, getattr(full, "endpoint", None)),
                     isinstance(route, WebSocketRoute),
                 )
