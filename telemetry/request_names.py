@@ -23,10 +23,7 @@ class RequestNames(StrEnum):
 
 
 def names_in(environment: Mapping[str, str]) -> RequestNames | None:
-    """The metrics of requests that ``TELEMETRY_REQUEST_METRICS`` asks for, if it does.
-
-    A value that there is not is logged in one line.
-    """
+    """What ``TELEMETRY_REQUEST_METRICS`` asks for, if it does; an unknown value is logged."""
     chosen = environment.get(REQUEST_METRICS, "").strip()
     if chosen in ("", *RequestNames):
         return RequestNames(chosen) if chosen else None

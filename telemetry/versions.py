@@ -1,8 +1,7 @@
 """What differs between the supported versions of FastAPI and the OpenTelemetry SDK.
 
-Everything else is written for the newest ones. Each name says since when its packages have it
-themselves; it goes when the lowest supported version, in pyproject.toml, is that one.
-constraints-lowest.txt has the versions that CI tests as the lowest.
+Each name says since when its packages have it themselves; it goes when the lowest supported
+version, in pyproject.toml, is that one. CI tests constraints-lowest.txt as the lowest ones.
 """
 
 import inspect
@@ -35,10 +34,7 @@ def routes_in_full(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any
 
 
 def limit_of_series(limit: int) -> dict[str, Any]:
-    """The argument of a View that limits the series of an instrument.
-
-    Since opentelemetry-sdk 1.45.2. Before, the SDK has no limit.
-    """
+    """The argument of a View that limits series; before opentelemetry-sdk 1.45.2 there is none."""
     from opentelemetry.sdk.metrics.view import View
 
     name = "aggregation_cardinality_limit"

@@ -31,11 +31,8 @@ class WebSocketRecorder:
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(METER)
         self._open: dict[str, set[object]] = {}
-        meter.create_observable_gauge(
-            "app_websockets_open",
-            callbacks=[self._observe_open],
-            description="WebSockets that have been accepted and not ended.",
-        )
+        described = "WebSockets that have been accepted and not ended."
+        meter.create_observable_gauge("app_websockets_open", [self._observe_open], "", described)
         self._opened = meter.create_counter(
             "app_websockets_opened", description="WebSockets that have been accepted."
         )

@@ -21,7 +21,7 @@ TIMEOUT = 5.0
 
 
 class _AtShutdown:
-    """What is to be called, in order, and how long that may still take."""
+    """What is to be called, and how long that may still take."""
 
     flushes: ClassVar[list[Callable[[], object]]] = []
     ends: ClassVar[list[Callable[[], object]]] = []
@@ -121,11 +121,10 @@ async def _flushing_lifespan(router: Router, scope: Scope, receive: Receive, sen
 
 
 def flush_after_lifespans() -> None:
-    """Flush when an application's lifespan has ended, before the server is told so.
+    """Flush when the lifespan of any application has ended, before the server is told so.
 
-    Servers end a process by a signal as soon as they are told (uvicorn raises the SIGTERM that
-    it was sent once more), so that functions registered with `atexit` come too late or not at
-    all. It holds for every application that starts from now on, since the lifespan is that of
-    the outermost one, which may not be the one that is measured.
+    Servers then end the process by a signal (uvicorn raises its SIGTERM once more), before or
+    without what is registered with `atexit`. The outermost application, which has the lifespan,
+    may not be the one that is measured.
     """
     setattr(Router, "lifespan", _flushing_lifespan)  # noqa: B010
