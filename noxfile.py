@@ -15,6 +15,8 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 # Without what does not depend on the versions of packages: the slow ones, dashboards, documents.
 UNIT_TESTS = ("tests", "-m", "not slow", "--ignore=tests/deployment", "--ignore=tests/docs")
+# Where lines and branches are counted: there, Python itself does, at hardly a cost.
+MEASURED = ("3.14", "newest")
 # Python 3.13 is the image's, with the image's packages.
 IMAGE = "3.13"
 VERSIONS = """
@@ -39,5 +41,13 @@ def unit(session: nox.Session, versions: str) -> None:
     # Compiled at once: the tests start many processes, and old code warns when it is compiled.
     session.install("--compile-bytecode", "--editable", ".[unit]", *constraints)
     session.run("python", "-c", VERSIONS)
-    tests = session.posargs or UNIT_TESTS
-    session.run("pytest", "-q", "-p", "no:cacheprovider", *warnings, *tests)
+    tests = ("-q", "-p", "no:cacheprovider", *warnings, *(session.posargs or UNIT_TESTS))
+    if (session.python, versions) != MEASURED or session.posargs:
+        session.run("pytest", *tests)
+        return
+    session.install("coverage>=7.13,<8")
+    files = {"COVERAGE_FILE": f"{session.create_tmp()}/coverage"}
+    session.run("coverage", "erase", env=files)
+    session.run("coverage", "run", "-m", "pytest", *tests, env=files)
+    session.run("coverage", "combine", "--quiet", env=files)
+    session.run("coverage", "report", env=files)

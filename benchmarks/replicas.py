@@ -92,7 +92,7 @@ class _Moving:
                 self._values[place] += 4096 * self._random.choice(
                     (0, 0, self._random.randrange(-64, 65))
                 )
-            elif line.name in ("app_requests_in_progress", "app_server_connections"):
+            elif line.name == "app_requests_in_progress":
                 self._values[place] = float(self._random.randrange(4))
             value = line.value if line.kind == "created" else repr(self._values[place])
             shown.append(f"{line.text} {value}")

@@ -1,8 +1,8 @@
 """Every private name of other packages that this one leans on, in sections by package.
 
-Nothing here is imported before it is needed, and nothing fails when a name has moved: what it
-is for is missing then, and one log line says so. Each name has a test in
-tests/test_compatibility.py that fails when it moves.
+A section names the version that its names were seen in. Nothing is imported before it is needed,
+and nothing fails when a name has moved: what it is for is missing then, and one log line says so.
+Each name has a test in tests/test_compatibility.py that fails when it moves.
 
 What this package changes in objects of other packages, from `telemetry.instrument` on:
 
@@ -48,12 +48,11 @@ from telemetry.quiet import quiet_logger
 
 _logger = quiet_logger(__name__)
 
-# The modules whose functions are started as worker processes by multiprocessing, as seen in
-# uvicorn 0.54, hypercorn 0.18 and granian 2.8.
+# The modules whose functions multiprocessing starts as worker processes.
 WORKER_MODULES = frozenset(
     {"uvicorn._subprocess", "hypercorn.asyncio.run", "hypercorn.trio.run", "granian.server.mp"}
 )
-# The module whose function calls the application in gunicorn 27's workers, which it forks.
+# The module whose function calls the application in gunicorn's workers, which it forks.
 ARBITER_MODULE = "gunicorn.arbiter"
 _SPAWN = "spawn_worker"
 # DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK of opentelemetry/proto/metrics/v1/metrics.proto.
@@ -62,14 +61,11 @@ _NO_RECORDED_VALUE = 1
 _DEPTH = 8
 
 
-# OpenTelemetry's API
+# OpenTelemetry's API, 1.45
 
 
 def no_meter_provider_is_set(provider: object) -> bool:
-    """Whether a global meter provider is only the stand-in that the API has before one is set.
-
-    The API has no public way to ask. Seen in opentelemetry-api 1.45.
-    """
+    """Whether it is only the API's stand-in for one, which the API has no public way to ask."""
     try:
         from opentelemetry.metrics._internal import _ProxyMeterProvider
     except ImportError:
@@ -78,15 +74,11 @@ def no_meter_provider_is_set(provider: object) -> bool:
     return isinstance(provider, _ProxyMeterProvider)
 
 
-# OpenTelemetry's SDK
+# OpenTelemetry's SDK, 1.45
 
 
 def metric_readers(provider: object) -> Sequence[Any]:
-    """The metric readers that an SDK meter provider has now.
-
-    Seen in opentelemetry-sdk 1.30 to 1.45. Without it, the readers that an application or a
-    configuration file has made are not found.
-    """
+    """The metric readers of a provider. Without it, those of others export one worker only."""
     consumer = getattr(provider, "_measurement_consumer", None)
     storages: dict[Any, Any] | None = getattr(consumer, "_reader_storages", None)
     if storages is None and type(provider).__module__.startswith("opentelemetry.sdk"):
@@ -95,14 +87,9 @@ def metric_readers(provider: object) -> Sequence[Any]:
 
 
 def add_metric_reader(provider: Any, reader: Any) -> bool:
-    """Add a reader to a meter provider that is there already. False where it takes none.
+    """Add a reader to a provider that is there already. False where it takes none.
 
-    A method of the SDK's provider since 1.43. Before, it is done with private names of the SDK
-    that are what that method uses; they were the same from 1.30 to 1.42.
-
-    Parameters:
-        provider: The SDK's meter provider, or an object of another kind.
-        reader: A metric reader that no provider has.
+    The SDK has a method since 1.43. From 1.30 to 1.42 this is what it does.
     """
     if hasattr(provider, "add_metric_reader"):
         provider.add_metric_reader(reader)
@@ -125,10 +112,7 @@ def add_metric_reader(provider: Any, reader: Any) -> bool:
 
 
 def when_reader_is_added(provider: Any, added: Callable[[Any], object]) -> None:
-    """Have a function called with each reader that is added to a meter provider from now on.
-
-    Replaces the provider's own ``add_metric_reader``, which the SDK has since 1.43.
-    """
+    """Have a function called with each reader that is added to a provider from now on."""
     add = getattr(provider, "add_metric_reader", None)
     if add is None:
         return
@@ -143,8 +127,7 @@ def when_reader_is_added(provider: Any, added: Callable[[Any], object]) -> None:
 def without_exponential_histograms(provider: Any, reader: Any) -> None:
     """Have a reader collect explicit buckets where a view of its provider has exponential ones.
 
-    Logfire has such a view for all histograms. Seen in opentelemetry-sdk 1.30 to 1.45. Without
-    it, those histograms are not on a page of text.
+    Logfire has such a view. Without it, those histograms are not on a page of text.
     """
     from opentelemetry.sdk.metrics.view import (
         DefaultAggregation,
@@ -166,39 +149,26 @@ def without_exponential_histograms(provider: Any, reader: Any) -> None:
 
 
 def resource_of(provider: object) -> Any:
-    """The resource of an SDK meter provider, or None.
-
-    Seen in opentelemetry-sdk 1.45. Without it, the resource of what is collected is taken.
-    """
+    """The resource of a provider. Without it, the resource of what is collected is taken."""
     return getattr(getattr(provider, "_sdk_config", None), "resource", None)
 
 
 def has_delta_temporality(reader: object) -> bool:
-    """Whether a metric reader of the SDK collects deltas of any kind of instrument.
-
-    Seen in opentelemetry-sdk 1.45. Without it, cumulative values are expected.
-    """
+    """Whether a reader collects any deltas. Without it, cumulative values are expected."""
     temporality: dict[type, Any] = getattr(reader, "_instrument_class_temporality", {})
     return any(each.name == "DELTA" for each in temporality.values())
 
 
 def has_exponential_histograms(reader: object) -> bool:
-    """Whether a metric reader of the SDK collects histograms as exponential ones by default.
-
-    Seen in opentelemetry-sdk 1.45. Without it, explicit buckets are expected.
-    """
+    """Whether a reader makes exponential histograms. Without it, explicit ones are expected."""
     aggregation: dict[type, Any] = getattr(reader, "_instrument_class_aggregation", {})
     return any(type(each).__name__.startswith("Exponential") for each in aggregation.values())
 
 
 def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Have the callbacks of the SDK's observable instruments called through a function.
+    """Have each callback replaced by what `guard` makes of its instrument's name and of itself.
 
-    Seen in opentelemetry-sdk 1.45. Without it, a callback that raises SystemExit ends the thread
-    that collects, and it is unknown which one hangs.
-
-    Parameters:
-        guard: Makes of an instrument's name and its callback the one that is called instead.
+    Without it, one that raises SystemExit ends the collecting thread, and none that hangs is named.
     """
     try:
         from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
@@ -219,13 +189,13 @@ def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any
     setattr(_Asynchronous, "callback", callback)  # noqa: B010
 
 
-def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
-    """Each instrument that a reader collects, with what the SDK aggregates for it.
+def _consumer_of(reader: object) -> Any:
+    return getattr(getattr(reader, "_collect", None), "__self__", None)
 
-    Seen in opentelemetry-sdk 1.45; the same names since 1.30.
-    """
-    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
-    storage = getattr(consumer, "_reader_storages", {}).get(reader)
+
+def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
+    """Each instrument that a reader collects, with what the SDK aggregates for it."""
+    storage = getattr(_consumer_of(reader), "_reader_storages", {}).get(reader)
     found = getattr(storage, "_instrument_view_instrument_matches", {})
     for instrument, matches in list(found.items()):
         for match in matches:
@@ -233,10 +203,7 @@ def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
 
 
 def has_measured(reader: object) -> bool:
-    """Whether something was recorded for a reader, beside what callbacks tell.
-
-    Without the SDK's names, nothing ever was.
-    """
+    """Whether something was recorded, beside what callbacks tell. Without it, nothing ever was."""
     return any(
         match._attributes_aggregation and not hasattr(instrument, "_callbacks")
         for instrument, match in _instruments_of(reader)
@@ -244,18 +211,15 @@ def has_measured(reader: object) -> bool:
 
 
 def forget_measurements(reader: object) -> Callable[[], None]:
-    """Have a reader begin at zero in a process that was forked, and call no callbacks there.
+    """Have a reader begin at zero in a forked process; the result has callbacks called again.
 
-    It asks for none of the SDK's locks: another thread may have held them when the process was
-    forked. Without the SDK's names, the process has what was measured before as well.
-
-    Returns:
-        A function that has the callbacks called again.
+    It asks for none of the SDK's locks, which another thread may have held when the process was
+    forked. Without it, the process has what was measured before as well.
     """
     for _, match in _instruments_of(reader):
         match._lock = Lock()
         match._attributes_aggregation = {}
-    consumer = getattr(getattr(reader, "_collect", None), "__self__", None)
+    consumer = _consumer_of(reader)
     if consumer is None:
         return lambda: None
     for storage in consumer._reader_storages.values():
@@ -266,10 +230,7 @@ def forget_measurements(reader: object) -> Callable[[], None]:
 
 
 def series_limits(reader: object) -> dict[tuple[str, str], int]:
-    """How many series the metrics of a reader may have, by their scopes and names.
-
-    The SDK has such a limit since 1.45.2.
-    """
+    """How many series metrics may have, by scope and name: the SDK has a limit since 1.45.2."""
     return {
         (instrument.instrumentation_scope.name, match._name): match._cardinality_limit
         for instrument, match in _instruments_of(reader)
@@ -280,17 +241,9 @@ def series_limits(reader: object) -> dict[tuple[str, str], int]:
 def redirect(
     reader: Any, receive: Callable[..., None], collect: Callable[..., None] | None = None
 ) -> Callable[..., None]:
-    """Have a metric reader of the SDK hand what it collects to another function.
+    """Have `receive` take what a reader collects, and `collect` called in its `collect`'s place.
 
-    Seen in opentelemetry-sdk 1.45: `_receive_metrics`.
-
-    Parameters:
-        reader: The reader.
-        receive: Takes what it collects.
-        collect: Called in the place of its own `collect`.
-
-    Returns:
-        What has taken it so far: it exports what a periodic reader collects.
+    Returns what has taken it so far: that of a periodic reader exports it.
     """
     before: Callable[..., None] = reader._receive_metrics
     reader._receive_metrics = receive
@@ -300,10 +253,7 @@ def redirect(
 
 
 def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
-    """Have a function called when the exporter of a periodic reader fails.
-
-    The reader does not tell. Seen in opentelemetry-sdk 1.45: `_exporter`.
-    """
+    """Have a function called when the exporter of a periodic reader fails, which does not tell."""
     exporter: Any = getattr(reader, "_exporter", None)
     if exporter is None:
         return
@@ -323,19 +273,13 @@ def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
     exporter.export = watched
 
 
-# OpenTelemetry's exporters
+# OpenTelemetry's exporters: otlp-proto-http and -grpc 1.45, prometheus 0.66b2
 
 
 def can_send_no_recorded_value(reader: object, ended: type) -> bool:
-    """Have a reader's OTLP exporter send data of a certain class with the flag for no value.
+    """Have a reader's OTLP exporter send data of the class `ended` with the flag for no value.
 
-    Neither the SDK's data nor the exporters' encoder have that flag. Seen in
-    opentelemetry-exporter-otlp-proto-http and -grpc 1.45. False for other exporters, and where
-    the encoder has moved.
-
-    Parameters:
-        reader: A periodic reader.
-        ended: The class of the data, a subclass of `MetricsData`.
+    Neither the SDK's data nor the exporters' encoder have it. False for other exporters.
     """
     exporter = getattr(reader, "_exporter", None)
     module = sys.modules.get(type(exporter).__module__)
@@ -366,10 +310,7 @@ def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]
 
 @cache
 def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]:
-    """How OpenTelemetry's Prometheus exporter writes metric names, label names and units.
-
-    Seen in opentelemetry-exporter-prometheus 0.66b2. Without it units are not part of names.
-    """
+    """How the Prometheus exporter writes names of metrics and labels, and units (else: none)."""
     try:
         from opentelemetry.exporter.prometheus._mapping import (
             map_unit,
@@ -386,22 +327,18 @@ def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Call
     return sanitize_full_name, sanitize_attribute, map_unit
 
 
-# OpenTelemetry's instrumentations
+# OpenTelemetry's instrumentations, 0.66b2
 
 
 def is_instrumented_by_contrib(app: object) -> bool:
-    """Whether opentelemetry-instrumentation-fastapi 0.66b2 has put its middleware around an app."""
+    """Whether opentelemetry-instrumentation-fastapi has put its middleware around an app."""
     return bool(getattr(app, "_is_instrumented_by_opentelemetry", False))
 
 
 def exclude_from_contrib(stack: object, *expressions: str) -> None:
-    """Have contrib's middleware leave out further URLs.
+    """Have contrib's middleware in a stack, if any, leave out URLs in which one is found.
 
-    Seen in opentelemetry-instrumentation-asgi 0.66b2. Without it, all are measured.
-
-    Parameters:
-        stack: An application's built middleware, with contrib's among it or not.
-        expressions: Regular expressions that are searched for in a URL.
+    Without it, all are measured.
     """
     from opentelemetry.util.http import ExcludeList
 
@@ -414,11 +351,7 @@ def exclude_from_contrib(stack: object, *expressions: str) -> None:
 
 
 def handler_class() -> Any:
-    """OpenTelemetry's handler for Python's logging.
-
-    opentelemetry-instrumentation-logging has it since it was taken from the SDK, where it is
-    deprecated as of opentelemetry-sdk 1.45. Seen in 0.66b2; 0.51b0 has none.
-    """
+    """OpenTelemetry's handler for Python's logging; of the SDK, deprecated since, with 0.51b0."""
     try:
         from opentelemetry.instrumentation.logging.handler import LoggingHandler
     except ImportError:
@@ -428,41 +361,27 @@ def handler_class() -> Any:
     return LoggingHandler
 
 
-# prometheus_client
+# prometheus_client 0.26
 
 
 def is_opentelemetrys(collector: object) -> bool:
-    """Whether a collector of prometheus_client's is a metric reader of OpenTelemetry's.
-
-    `PrometheusMetricReader` registers one, which shows what OpenTelemetry has measured. Seen in
-    opentelemetry-exporter-prometheus 0.66b2. Without it, that is collected once more.
-    """
+    """Whether a collector is a `PrometheusMetricReader`'s, which would be collected once more."""
     return type(collector).__module__.startswith("opentelemetry.exporter.prometheus")
 
 
 def collectors_of(registry: Any) -> Sequence[Any]:
-    """The collectors of a registry of prometheus_client, which has no public way to ask.
-
-    Seen in prometheus_client 0.26. Without it, the registry as a whole: a collector that raises
-    then costs what the others have as well.
-    """
+    """The collectors of a registry. Without it, one that raises costs what the others have, too."""
     return list(getattr(registry, "_collector_to_names", [registry]))
 
 
-# FastAPI
+# FastAPI 0.165; before 0.142 it has no telemetry
 
 
 def switch_off_native_metrics(app: object) -> bool:
-    """Have FastAPI record no ``http.server.*`` metrics of its own for an application.
+    """Have FastAPI record no ``http.server.*`` metrics for an app that has no provider for them.
 
-    It does so as soon as a global meter provider is set, at several times the cost of ours. An
-    application that was given a meter provider for them has asked for them. What else FastAPI
-    does, as to add exporters that the environment names, stays. Seen in FastAPI 0.165. Without
-    it, both are recorded.
-
-    Returns:
-        Whether FastAPI would have exported them by itself, as
-        ``FASTAPI_OTEL_AUTO_CONFIGURE=true`` says.
+    It does as soon as there is a global provider, at several times the cost of ours. Its spans and
+    exporters stay. Returns whether ``FASTAPI_OTEL_AUTO_CONFIGURE=true`` had asked for the metrics.
     """
     native = getattr(app, "_native_telemetry", None)
     config = getattr(native, "config", None)
@@ -476,39 +395,15 @@ def switch_off_native_metrics(app: object) -> bool:
     return bool(config.get("auto_configure"))
 
 
-def use_native_metrics(app: object, provider: object | None) -> None:
-    """Have FastAPI record its own ``http.server.*`` metrics with another meter provider.
-
-    What the application has been given in ``FastAPI(telemetry=...)`` stays. Seen in FastAPI 0.165.
-
-    Parameters:
-        app: The application.
-        provider: A meter provider other than the global one.
-    """
+def set_native_default(app: object, name: str, value: object) -> None:
+    """Set one of the ``FastAPI(telemetry=...)`` settings, unless the application has set it."""
     config = getattr(app, "_telemetry", None)
     if isinstance(config, dict):
-        config["meter_provider"] = config.get("meter_provider") or provider
-
-
-def exclude_from_native(app: object, excludes: Callable[[Any], bool]) -> None:
-    """Have FastAPI record neither spans nor metrics of its own for some requests.
-
-    What the application has been given in ``FastAPI(telemetry=...)`` stays. Seen in FastAPI 0.165.
-
-    Parameters:
-        app: The application.
-        excludes: Tells of an ASGI scope whether nothing is recorded.
-    """
-    config = getattr(app, "_telemetry", None)
-    if isinstance(config, dict):
-        config["exclude"] = config.get("exclude") or excludes
+        config[name] = config.get(name) or value
 
 
 def has_native_metrics(app: object) -> bool:
-    """Whether FastAPI records ``http.server.*`` metrics of its own for an application.
-
-    Seen in FastAPI 0.165; before 0.142 it does not.
-    """
+    """Whether FastAPI records ``http.server.*`` metrics of its own for an application."""
     config = getattr(getattr(app, "_native_telemetry", None), "config", None)
     return isinstance(config, dict) and config.get("metrics") is True
 
@@ -517,8 +412,7 @@ def flush_with_fastapi(flush: Callable[[], object]) -> None:
     """Have FastAPI call a function when a lifespan ends, as it flushes its own exporters then.
 
     For an application that is instrumented when its lifespan has begun: nothing public comes
-    between that one's end and the server. Seen in FastAPI 0.165; before 0.142, and without it,
-    what was measured last is not pushed.
+    between that one's end and the server. Without it, what was measured last is not pushed.
     """
     try:
         from fastapi.telemetry._runtime import _owned
@@ -531,7 +425,7 @@ def flush_with_fastapi(flush: Callable[[], object]) -> None:
     _owned.append(SimpleNamespace(force_flush=flush, shutdown=lambda: None))
 
 
-# uvicorn, gunicorn, hypercorn, granian
+# uvicorn 0.54, gunicorn 27, hypercorn 0.18, granian 2.8
 
 
 def started_as_worker() -> bool:
@@ -580,14 +474,9 @@ def _functions_of_arbiter() -> set[str]:
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
     """Whether the client has closed its connection, or None where the server does not tell.
 
-    ASGI tells it as a message. But receiving takes the message from the application, and invites
-    a client that waits with ``Expect: 100-continue`` to send its body. uvicorn 0.54 (and gunicorn
-    with uvicorn's worker) has the answer beside the function itself, as ``disconnected`` of the
-    object that `receive` is a method of.
-
-    Parameters:
-        receive: The server's ASGI function, or one that some layer has put around it, as
-            FastAPI's own metrics do.
+    To receive ASGI's message would take it from the application, and would invite a client that
+    waits with ``Expect: 100-continue`` to send its body. uvicorn has the answer in the object that
+    `receive` is a method of, below the functions that others, as FastAPI, have put around it.
     """
     for _ in range(_DEPTH):
         left = getattr(getattr(receive, "__self__", None), "disconnected", None)
@@ -599,14 +488,11 @@ def client_has_left(receive: Callable[..., Any]) -> bool | None:
     return None
 
 
-# SQLAlchemy and asyncpg
+# SQLAlchemy 2.1, asyncpg 0.32 and the asyncio of Python 3.11
 
 
 def sqlalchemys_max_overflow(pool: object) -> int | None:
-    """How many connections a pool of SQLAlchemy opens beyond its size; -1 is without a limit.
-
-    Seen in SQLAlchemy 2.1. Without it, the pool's limit is not shown.
-    """
+    """How many connections a pool opens beyond its size; -1 is without a limit."""
     overflow = getattr(pool, "_max_overflow", None)
     if not isinstance(overflow, int):
         _logger.warning("The limit of a pool is not shown: SQLAlchemy has changed")
@@ -615,11 +501,7 @@ def sqlalchemys_max_overflow(pool: object) -> int | None:
 
 
 def asyncpgs_waiting(pool: object) -> int | None:
-    """How many tasks wait for a connection of a pool of asyncpg.
-
-    They wait for an `asyncio.Queue`, which does not tell either. Seen in asyncpg 0.32 and Python
-    3.11. Without it, the number is not shown.
-    """
+    """How many tasks wait for a connection, for which a pool has an `asyncio.Queue`."""
     getters = getattr(getattr(pool, "_queue", None), "_getters", None)
     if getters is None:
         # Before a pool is initialized, it has no queue.

@@ -10,7 +10,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from starlette.types import Receive, Scope, Send
 
 import telemetry
-from telemetry.instrumentation.middleware import is_counted
+from telemetry.instrumentation.middleware import COUNTED
 from telemetry.request_names import RequestNames, names_in
 
 _call = FastAPI.__call__
@@ -38,7 +38,7 @@ class FastAPIMetricsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         seen: WeakSet[FastAPI] = WeakSet()
 
         async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
-            if app not in telemetry._instrumented and app not in seen and not is_counted(scope):
+            if app not in telemetry._instrumented and app not in seen and COUNTED not in scope:
                 seen.add(app)
                 telemetry.instrument(app, meter_provider=provider, request_metrics=names)
             await _call(app, scope, receive, send)

@@ -8,23 +8,19 @@ from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Scope
 
-from telemetry.compatibility import (
-    exclude_from_contrib,
-    exclude_from_native,
-    flush_with_fastapi,
-    has_native_metrics,
-    is_instrumented_by_contrib,
-    switch_off_native_metrics,
-    use_native_metrics,
-)
+from telemetry import compatibility
 from telemetry.instrumentation.excluded import Excluded
-from telemetry.instrumentation.middleware import Measure, Middleware, remember_routing
+from telemetry.instrumentation.middleware import (
+    Measure,
+    Middleware,
+    remember_routing,
+    wrap_middleware_stack,
+)
 from telemetry.instrumentation.recorder import recorder_of
 from telemetry.instrumentation.requests import RequestMeasure
 from telemetry.instrumentation.routes import CountedPaths
 from telemetry.instrumentation.saturation import saturation_of
-from telemetry.instrumentation.stack import wrap_middleware_stack
-from telemetry.instrumentation.websockets import WebSocketMeasure, websocket_recorder_of
+from telemetry.instrumentation.websockets import measure_websockets
 from telemetry.options import Options
 from telemetry.request_names import RequestNames
 from telemetry.sdk import health
@@ -60,15 +56,14 @@ class Wiring:
         self._settle_native_metrics()
         flush_after_lifespans()
         if self._app.middleware_stack is not None:
-            flush_with_fastapi(flush)
+            compatibility.flush_with_fastapi(flush)
         remember_routing(self._app.router)
         wrap_middleware_stack(self._app, self._wrapped)
 
     def _record(self, provider: MeterProvider) -> dict[str, Measure]:
         """What measures requests and WebSockets, by the scope's type."""
         options = self._options
-        websockets = WebSocketMeasure(websocket_recorder_of(provider), self._paths)
-        measures: dict[str, Measure] = {"websocket": websockets.begin}
+        measures: dict[str, Measure] = {"websocket": measure_websockets(provider, self._paths)}
         if options.names is not RequestNames.STANDARD:
             measures["http"] = RequestMeasure(
                 recorder_of(provider, options.bounds),
@@ -107,15 +102,16 @@ class Wiring:
         """What needs a running event loop, or all middleware in place."""
         self._saturation.watch()
         expressions = self._excluded.expressions(scope.get("root_path", ""))
-        exclude_from_contrib(self._app.middleware_stack, *expressions)
+        compatibility.exclude_from_contrib(self._app.middleware_stack, *expressions)
         if self._options.names is RequestNames.STANDARD:
             self._tell_if_nothing_is_recorded()
 
     def _settle_native_metrics(self) -> None:
-        exclude_from_native(self._app, self._excluded)
+        compatibility.set_native_default(self._app, "exclude", self._excluded)
         if self._options.names is not RequestNames.APP:
-            use_native_metrics(self._app, self._options.meter_provider)
-        elif switch_off_native_metrics(self._app):
+            provider = self._options.meter_provider
+            compatibility.set_native_default(self._app, "meter_provider", provider)
+        elif compatibility.switch_off_native_metrics(self._app):
             _logger.warning(
                 "FASTAPI_OTEL_AUTO_CONFIGURE: app_* metrics of requests are exported in the place "
                 "of FastAPI's http.server.*. TELEMETRY_REQUEST_METRICS=both exports both."
@@ -128,12 +124,15 @@ class Wiring:
                 continue
             self._below.add(app)
             if self._options.names is RequestNames.APP:
-                switch_off_native_metrics(app)
-            if is_instrumented_by_contrib(self._app) and is_instrumented_by_contrib(app):
+                compatibility.switch_off_native_metrics(app)
+            if all(map(compatibility.is_instrumented_by_contrib, (self._app, app))):
                 wrap_middleware_stack(app, _idle_contrib)
 
     def _tell_if_nothing_is_recorded(self) -> None:
-        if not has_native_metrics(self._app) and not is_instrumented_by_contrib(self._app):
+        if not (
+            compatibility.has_native_metrics(self._app)
+            or compatibility.is_instrumented_by_contrib(self._app)
+        ):
             _logger.error(
                 "Nothing records http.server.*: FastAPI does since 0.142, unless "
                 "FastAPI(telemetry=...) switches it off. With an older one, run the "
@@ -143,5 +142,5 @@ class Wiring:
 
 def _idle_contrib(stack: ASGIApp) -> ASGIApp:
     """Keep contrib's middleware, as FastAPI looks for it, but have it measure nothing."""
-    exclude_from_contrib(stack, "")
+    compatibility.exclude_from_contrib(stack, "")
     return stack

@@ -1,5 +1,7 @@
 """What holds for all tests."""
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -30,3 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if getattr(item, "originalname", item.name) in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def own_list_of_exporters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI has one list of exporters to flush for the process: telemetry/compatibility.py."""
+    if find_spec("fastapi.telemetry"):
+        monkeypatch.setattr("fastapi.telemetry._runtime._owned", [])

@@ -1,33 +1,29 @@
 """The middleware that measures what an application answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.instrumentation.routes import UNMATCHED, CountedPaths, path_below
 
 COUNTED = "telemetry.exchange"
-"""The key of a scope that has what measures it, or None where nothing does."""
-
-
-def is_counted(scope: Scope) -> bool:
-    """Whether a `Middleware` further out has seen this connection already."""
-    return COUNTED in scope
+"""The key that a `Middleware` gives a scope for what measures it: None where nothing does."""
 
 
 def remember_routing(router: Any) -> None:
     """Have what routing finds out remembered also where a middleware has copied the scope."""
     route = router.middleware_stack
 
-    def remembering(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    def remembering(scope: Scope, receive: Receive, send: Send) -> Any:
         exchange = scope.get(COUNTED)
         if exchange is not None:
             exchange.scope = scope
-        result: Coroutine[Any, Any, None] = route(scope, receive, send)
-        return result
+        return route(scope, receive, send)
 
     router.middleware_stack = remembering
 
@@ -76,8 +72,8 @@ class Middleware:
         self,
         app: ASGIApp,
         measures: Mapping[str, Measure],
-        is_excluded: Callable[[Scope], bool] | None = None,
-        on_start: Callable[[Scope], object] = lambda _: None,
+        is_excluded: Callable[[Scope], bool] | None,
+        on_start: Callable[[Scope], object],
     ) -> None:
         self.app = app
         self._measures = measures
@@ -112,3 +108,27 @@ class Middleware:
             # together they would wait for the garbage collector.
             scope[COUNTED] = None
             exchange.scope = scope
+
+
+def wrap_middleware_stack(app: Starlette, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
+    """Put a middleware around everything that the application answers with.
+
+    `FastAPI.add_middleware` makes the latest middleware the outermost, so what it adds sees
+    nothing of the requests that a later one answers.
+    """
+    build = app.build_middleware_stack
+
+    def build_middleware_stack() -> ASGIApp:
+        stack = build()
+        if app.build_middleware_stack is not build_middleware_stack and isinstance(
+            stack, ServerErrorMiddleware
+        ):
+            # opentelemetry-instrumentation-fastapi came after us. It takes the stack apart
+            # and gives up unless it finds Starlette's own middleware outermost.
+            stack.app = wrap(stack.app)
+            return stack
+        return wrap(stack)
+
+    setattr(app, "build_middleware_stack", build_middleware_stack)  # noqa: B010
+    if app.middleware_stack is not None:
+        app.middleware_stack = wrap(app.middleware_stack)

@@ -8,7 +8,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from starlette.types import Message, Receive, Scope, Send
 
 from telemetry.instrumentation.labels import OTHER
-from telemetry.instrumentation.middleware import Measured
+from telemetry.instrumentation.middleware import Measure, Measured
 from telemetry.instrumentation.routes import CountedPaths
 from telemetry.providers import METER, once_per_provider
 from telemetry.quiet import quiet_logger
@@ -67,34 +67,31 @@ class WebSocketRecorder:
             yield Observation(len(connections), {"path": path})
 
 
-websocket_recorder_of = once_per_provider(WebSocketRecorder)
-"""The recorder of a meter provider, made when it is first asked for."""
+_recorder_of = once_per_provider(WebSocketRecorder)
 
 
-class WebSocketMeasure:
-    """Measures WebSockets, each when it is accepted and when it ends.
-
-    It ends with the first of: the application closes it, the client does or is gone, the
-    application returns or fails. One that was never accepted was refused.
-
-    Attributes:
-        begin: Begins with a WebSocket, as `middleware.Middleware` takes it.
-    """
-
-    def __init__(self, recorder: WebSocketRecorder, paths: CountedPaths) -> None:
-        self.recorder = recorder
-        self.paths = paths
-        self.begin = partial(_Connection, self)
+def measure_websockets(provider: MeterProvider, paths: CountedPaths) -> Measure:
+    """What a `Middleware` measures WebSockets by."""
+    return partial(_Connection, _recorder_of(provider), paths)
 
 
 class _Connection(Measured):
-    """One WebSocket, on its way through the middleware."""
+    """One WebSocket, measured when it is accepted and when it ends.
+
+    It ends with the first of: the application closes it, the client does or is gone, the
+    application returns or fails. One that was never accepted was refused.
+    """
 
     def __init__(
-        self, measure: WebSocketMeasure, scope: Scope, receive: Receive, send: Send
+        self,
+        recorder: WebSocketRecorder,
+        paths: CountedPaths,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        super().__init__(measure.paths, scope)
-        self._recorder = measure.recorder
+        super().__init__(paths, scope)
+        self._recorder = recorder
         self._receive = receive
         self._send = send
         self._opened_under: str | None = None

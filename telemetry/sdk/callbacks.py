@@ -1,4 +1,4 @@
-"""What the application has called when its metrics are collected, and how little that can spoil."""
+"""What the application has called when its metrics are collected, so that it spoils little."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

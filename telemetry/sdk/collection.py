@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     Sum,
 )
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.compatibility import guard_callbacks
@@ -181,6 +182,9 @@ def made_safe(data: MetricsData) -> MetricsData:
         [
             replace(
                 resource,
+                resource=Resource(
+                    attributes(resource.resource.attributes), resource.resource.schema_url
+                ),
                 scope_metrics=[
                     replace(
                         scope,

@@ -37,6 +37,7 @@ from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
+from telemetry.sdk.safe import attributes
 from telemetry.sdk.service import Reading, Service
 from telemetry.sdk.snapshot import (
     COUNTER,
@@ -82,13 +83,14 @@ class Push:
 
     def flush(self, reading: Reading, timeout_millis: float = 10_000) -> None:
         """Export a reading now, and end the gauges that it has no more."""
+        gone = Snapshot()
+        if self._can_end:
+            gone = _without(self._service.saved(self._name), reading.snapshot)
+            # Before they are exported: another worker may lead as soon as they are.
+            self._service.save(self._name, _gauges(reading.snapshot))
         # At the time of reading: another worker may have begun to push meanwhile.
         data = metrics_data(reading.snapshot, reading.resource, now=reading.time)
         self._export(data, timeout_millis=timeout_millis)
-        if not self._can_end:
-            return
-        gone = _without(self._service.saved(self._name), reading.snapshot)
-        self._service.save(self._name, _gauges(reading.snapshot))
         if gone.streams:
             data = metrics_data(gone, reading.resource, NoRecordedValues)
             self._export(data, timeout_millis=timeout_millis)
@@ -162,6 +164,7 @@ def metrics_data(
         ScopeMetrics(InstrumentationScope(*scope), metrics, scope[2])
         for scope, metrics in scopes.items()
     ]
+    resource = Resource(attributes(resource.attributes), resource.schema_url)
     return kind([ResourceMetrics(resource, scope_metrics, resource.schema_url)])
 
 

@@ -94,9 +94,10 @@ class Service:
             forked = weakref.WeakMethod(self._forked)
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
         self._call_callbacks: Callable[[], None] = lambda: None
+        self._leaves = False
         if named_group() and not is_gunicorn_loaded():
             self._watch()
-            register_for_shutdown(self._leave)
+            self._leave_at_the_end()
 
     @property
     def is_collecting(self) -> bool:
@@ -155,7 +156,10 @@ class Service:
         What a process that has joined has forked does not, nor does the process that only forks
         gunicorn's workers.
         """
-        if self._owner is None and not is_gunicorns_arbiter():
+        if is_gunicorns_arbiter():
+            # It may have joined before it was known to be one.
+            self._owner = self._worker = None
+        elif self._owner is None:
             self.join()
         return self._has_joined
 
@@ -225,13 +229,17 @@ class Service:
             return
         self._worker = Worker(group + self._suffix, self._limit)
         self._worker.start(self._publish)
-        if not named_group():
-            register_for_shutdown(self._leave)
+        self._leave_at_the_end()
 
-    def _leave(self) -> None:
-        # What is pushed is flushed with its provider.
-        if not self.pushing and (self._has_joined or has_measured(self._reader)):
-            self.flush()
+    def _leave_at_the_end(self) -> None:
+        def leave() -> None:
+            # What is pushed is flushed with its provider.
+            if not self.pushing and (self._has_joined or has_measured(self._reader)):
+                self.flush()
+
+        if not self._leaves:
+            self._leaves = True
+            register_for_shutdown(leave)
 
     def _publish(self) -> None:
         if self._worker is None:

@@ -44,7 +44,7 @@ def test_an_app_that_stops_is_down_and_the_exit_status_says_so(app: Service) -> 
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
         assert " UP " in watch.stdout.readline()
-        app.process.stop()
+        app.process.kill()
         rest = watch.stdout.read()
     assert f"DOWN  Nothing answers at {app.url}/metrics (Connection refused)." in rest
     assert watch.returncode == 1

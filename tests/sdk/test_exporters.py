@@ -143,6 +143,17 @@ def test_both_protocols_have_one_encoder() -> None:
         assert getattr(encode, "__wrapped__", encode) is encode_metrics
 
 
+def test_what_a_resource_says_is_kept() -> None:
+    resource = Resource({"broken": "\ud800", "huge": 10**30, "good": "x"})
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+    provider.get_meter("x").create_counter("c").add(1)
+    data = reader.get_metrics_data() or MetricsData([])
+    for each in (made_safe(data), metrics_data(Collection().snapshot(data, 0), resource)):
+        (encoded,) = encode_metrics(each).resource_metrics
+        assert {"broken", "huge", "good"} <= {item.key for item in encoded.resource.attributes}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_integer_that_is_too_large_is_a_float_and_is_told_once(
     kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -319,7 +319,7 @@ def test_deltas_are_pushed_by_each_worker_and_add_up(tmp_path: Path) -> None:
         ]
         assert sum(counts) == answered
         assert requests(app) == answered
-        assert "each worker pushes deltas of its own" in app.process.log
+        assert "Each worker pushes deltas of its own" in app.process.log
 
 
 @pytest.mark.parametrize("command", ["gunicorn --preload", "opentelemetry-instrument gunicorn"])

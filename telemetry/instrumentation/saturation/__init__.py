@@ -13,11 +13,7 @@ from telemetry.providers import METER, once_per_provider
 
 
 class Saturation:
-    """Measures the process: memory, event loop, threads, garbage collector, processor, files.
-
-    No request pays for it: the event loop has a heartbeat, and everything else is read when the
-    metrics are collected.
-    """
+    """Measures the process at no cost for requests: by a heartbeat, and when it is collected."""
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(METER)
@@ -33,11 +29,7 @@ class Saturation:
         observe_garbage_collection(meter)
 
     def watch(self) -> None:
-        """Measure the event loop that this is called in, and its threads, from now on.
-
-        To be called in the process that serves the application. Where no loop runs, and where it
-        is watched already, nothing happens.
-        """
+        """Measure the event loop, if one runs here: called in the process that serves."""
         self._started = os.getpid()
         self._loop.watch()
         self._threads.watch()

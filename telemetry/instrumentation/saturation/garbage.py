@@ -15,8 +15,6 @@ come with every few requests, which would have to pay for being told of."""
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Upper bounds of the histogram in seconds."""
 
-_MAX_WAITING = 1_000
-
 
 class _Pauses:
     """The last pauses of this process, numbered.
@@ -26,7 +24,7 @@ class _Pauses:
     """
 
     def __init__(self) -> None:
-        self.last: deque[tuple[int, float]] = deque(maxlen=_MAX_WAITING)
+        self.last = deque[tuple[int, float]](maxlen=1_000)
         self._number = 0
         self._began = 0.0
 
@@ -46,9 +44,7 @@ _pauses = _Pauses()
 def observe_garbage_collection(meter: Meter) -> None:
     """Add ``cpython.gc.collections`` and the histogram ``app_gc_pause_seconds`` to a meter.
 
-    The former is named and counted as OpenTelemetry's conventions say, which have nothing for
-    the pauses: https://opentelemetry.io/docs/specs/semconv/runtime/cpython-metrics/. Pauses from
-    1 ms on are recorded.
+    The former is OpenTelemetry's: https://opentelemetry.io/docs/specs/semconv/runtime/cpython-metrics/.
     """
     if _pauses.note not in gc.callbacks:
         gc.callbacks.append(_pauses.note)
@@ -72,7 +68,7 @@ def observe_garbage_collection(meter: Meter) -> None:
 
     meter.create_observable_counter(
         "cpython.gc.collections",
-        callbacks=[observe],
-        unit="{collection}",
-        description="Runs of the garbage collector since the interpreter started.",
+        [observe],
+        "{collection}",
+        "Runs of the garbage collector since the interpreter started.",
     )

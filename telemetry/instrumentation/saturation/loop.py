@@ -14,7 +14,6 @@ INTERVAL = 0.04
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the histogram in seconds."""
 
-
 # An idle process pays for each heartbeat in which it has to fetch the SDK's code into its caches.
 _BATCH_SIZE = 25
 
@@ -22,11 +21,9 @@ _BATCH_SIZE = 25
 class LoopDelay:
     """The histogram ``app_event_loop_delay_seconds``: how late a heartbeat comes.
 
-    What runs in an event loop without awaiting anything keeps it from everything else. The
-    heartbeat sees everything that runs for as long as its interval of 40 ms, also between two
-    scrapes. It is a timer and not a task, so that nothing has to be cancelled when the loop ends.
-
-    asyncio's loop and uvloop have it. Under trio there is none.
+    The heartbeat sees everything that keeps the loop for as long as its interval of 40 ms. It is a
+    timer and not a task, so that nothing has to be cancelled when the loop ends. asyncio's loop
+    and uvloop have it. Under trio there is none.
     """
 
     def __init__(self, meter: Meter) -> None:

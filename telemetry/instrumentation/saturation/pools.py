@@ -1,7 +1,8 @@
 """Pools of database connections that an application hands over."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 from weakref import ref
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -25,34 +26,10 @@ class State(NamedTuple):
     pending: int | None
 
 
-class _QueuePool(Protocol):
-    """A pool of SQLAlchemy that has a size: ``QueuePool``, ``AsyncAdaptedQueuePool``."""
-
-    connect: Callable[..., Any]
-
-    def size(self) -> int: ...
-    def checkedin(self) -> int: ...
-    def checkedout(self) -> int: ...
-
-
-class _Engine(Protocol):
-    """SQLAlchemy's ``Engine`` and ``AsyncEngine``; its pool is another one after ``dispose``."""
-
-    pool: _QueuePool
-
-
-class _AsyncpgPool(Protocol):
-    """asyncpg's ``Pool``."""
-
-    def get_size(self) -> int: ...
-    def get_idle_size(self) -> int: ...
-    def get_max_size(self) -> int: ...
-
-
 class _Sqlalchemy:
-    """Reads SQLAlchemy's pool, which does not tell who waits: its callers are counted."""
+    """Reads a pool of SQLAlchemy, which does not tell who waits: its callers are counted."""
 
-    def __init__(self, pool: Callable[[], _QueuePool]) -> None:
+    def __init__(self, pool: Callable[[], Any]) -> None:
         self._pool = pool
         self._pending: set[object] = set()
         self._counted: Callable[[], object] = lambda: None
@@ -66,7 +43,8 @@ class _Sqlalchemy:
         size = pool.size() + overflow if limited and overflow is not None else None
         return State(pool.checkedin(), pool.checkedout(), size, len(self._pending))
 
-    def _count(self) -> _QueuePool:
+    def _count(self) -> Any:
+        # An engine has another pool after `dispose`.
         pool = self._pool()
         if self._counted() is pool:
             return pool
@@ -85,21 +63,15 @@ class _Sqlalchemy:
         return pool
 
 
-class _Asyncpg:
-    """Reads asyncpg's pool."""
-
-    def __init__(self, pool: _AsyncpgPool) -> None:
-        self._pool = pool
-
-    def __call__(self) -> State:
-        idle = self._pool.get_idle_size()
-        used = max(0, self._pool.get_size() - idle)
-        return State(idle, used, self._pool.get_max_size(), asyncpgs_waiting(self._pool))
+def _read_asyncpg(pool: Any) -> State:
+    idle = pool.get_idle_size()
+    used = max(0, pool.get_size() - idle)
+    return State(idle, used, pool.get_max_size(), asyncpgs_waiting(pool))
 
 
 def _reader(pool: Any) -> Callable[[], State]:
     if _has(pool, "get_size", "get_idle_size", "get_max_size"):
-        return _Asyncpg(pool)
+        return partial(_read_asyncpg, pool)
     sized = ("size", "checkedin", "checkedout", "connect")
     if _has(pool, *sized):
         return _Sqlalchemy(lambda: pool)
@@ -121,53 +93,34 @@ class _Pools:
     def __init__(self, provider: MeterProvider) -> None:
         self.readers: dict[str, Callable[[], State]] = {}
         meter = provider.get_meter(METER)
-        for name, unit, observe, description in (
-            ("count", "{connection}", self._observe_count, "Connections, in use and idle."),
-            ("max", "{connection}", self._observe_max, "Connections that may be open."),
-            (
-                "pending_requests",
-                "{request}",
-                self._observe_pending,
-                "Requests for a connection that have not got one yet.",
-            ),
+        pending = "Requests for a connection that have not got one yet."
+        for name, unit, fields, description in (
+            ("count", "{connection}", ("idle", "used"), "Connections, in use and idle."),
+            ("max", "{connection}", ("max",), "Connections that may be open."),
+            ("pending_requests", "{request}", ("pending",), pending),
         ):
             # The conventions have up-down counters, which would be added up over the workers. It
             # is each worker's own pool that is full.
             meter.create_observable_gauge(
-                f"db.client.connection.{name}",
-                callbacks=[observe],
-                unit=unit,
-                description=description,
+                f"db.client.connection.{name}", [partial(self._observe, fields)], unit, description
             )
 
-    def _observe_count(self, _: CallbackOptions) -> Iterable[Observation]:
+    def _observe(self, fields: tuple[str, ...], _: CallbackOptions) -> Iterable[Observation]:
         for name, read in self.readers.copy().items():
             state = read()
-            yield Observation(state.idle, {_NAME: name, _STATE: "idle"})
-            yield Observation(state.used, {_NAME: name, _STATE: "used"})
-
-    def _observe_max(self, _: CallbackOptions) -> Iterable[Observation]:
-        for name, read in self.readers.copy().items():
-            if (maximum := read().max) is not None:
-                yield Observation(maximum, {_NAME: name})
-
-    def _observe_pending(self, _: CallbackOptions) -> Iterable[Observation]:
-        for name, read in self.readers.copy().items():
-            if (pending := read().pending) is not None:
-                yield Observation(pending, {_NAME: name})
+            for field in fields:
+                if (value := getattr(state, field)) is not None:
+                    attributes = {_STATE: field} if len(fields) > 1 else {}
+                    yield Observation(value, {_NAME: name, **attributes})
 
 
 _pools_of = once_per_provider(_Pools)
 
 
 def observe_connections(provider: MeterProvider, pool: object, name: str) -> None:
-    """Add a pool to ``db.client.connection.count``, ``.max`` and ``.pending_requests``.
+    """Add a pool, or raise a TypeError, to the metrics named as OpenTelemetry's conventions say.
 
-    They are named as OpenTelemetry's conventions say:
-    https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#connection-pools.
-
-    Raises:
-        TypeError: It is something else, or a pool that holds no connections.
+    https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#connection-pools
     """
     reader = _reader(pool)
     _pools_of(provider).readers[name] = reader

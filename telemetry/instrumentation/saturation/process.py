@@ -18,47 +18,25 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def observe_process(meter: Meter) -> None:
-    """Add the facts about the process to a meter, which are read when it is collected.
+    """Add the facts about the process to a meter, under OpenTelemetry's names where it has them.
 
-    ``process.cpu.time`` and ``process.unix.file_descriptor.count`` are named as OpenTelemetry's
-    conventions say: https://opentelemetry.io/docs/specs/semconv/system/process-metrics/. The
-    conventions have nothing for ``app_file_descriptor_limit``. On Windows there are no file
-    descriptors.
+    https://opentelemetry.io/docs/specs/semconv/system/process-metrics/
     """
-    meter.create_observable_gauge(
-        "app_memory_usage",
-        callbacks=[_observe_memory],
-        unit="By",
-        description="Memory of the process: in RAM (rss), and reserved addresses (vms).",
-    )
-    meter.create_observable_gauge(
-        "app_memory_limit",
-        callbacks=[_observe_memory_limit],
-        unit="By",
-        description="Memory that the container may use, where it has a limit.",
-    )
-    meter.create_observable_counter(
-        "process.cpu.time",
-        callbacks=[_observe_cpu_time],
-        unit="s",
-        description="Processor time of the process.",
-    )
+    gauge = meter.create_observable_gauge
+    described = "Memory of the process: in RAM (rss), and reserved addresses (vms)."
+    gauge("app_memory_usage", [_observe_memory], "By", described)
+    described = "Memory that the container may use, where it has a limit."
+    gauge("app_memory_limit", [_observe_memory_limit], "By", described)
+    described = "Processor time of the process."
+    meter.create_observable_counter("process.cpu.time", [_observe_cpu_time], "s", described)
     if resource is None:
         return
     # The conventions have an up-down counter, which would be added up over the workers. It is
     # each worker by itself that runs out of them.
-    meter.create_observable_gauge(
-        "process.unix.file_descriptor.count",
-        callbacks=[_observe_file_descriptors],
-        unit="{file_descriptor}",
-        description="Open file descriptors.",
-    )
-    meter.create_observable_gauge(
-        "app_file_descriptor_limit",
-        callbacks=[_observe_limit],
-        unit="{file_descriptor}",
-        description="File descriptors that the process may have open.",
-    )
+    name, unit = "process.unix.file_descriptor.count", "{file_descriptor}"
+    gauge(name, [_observe_file_descriptors], unit, "Open file descriptors.")
+    described = "File descriptors that the process may have open."
+    gauge("app_file_descriptor_limit", [_observe_limit], unit, described)
 
 
 @lru_cache(maxsize=1)

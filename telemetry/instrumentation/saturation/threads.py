@@ -2,19 +2,12 @@
 
 import math
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-
-
-class _Limiter(NamedTuple):
-    """What bounds the threads of a loop; the loop is None under trio."""
-
-    limiter: CapacityLimiter
-    loop: AbstractEventLoop | None
 
 
 class ThreadPool:
@@ -26,14 +19,22 @@ class ThreadPool:
     """
 
     def __init__(self, meter: Meter) -> None:
-        self._limiters: list[_Limiter] = []
-        for name, observe, description in (
-            ("in_use", self._observe_in_use, "Worker threads that run something."),
-            ("size", self._observe_size, "Worker threads that may run at once."),
-            ("waiting", self._observe_waiting, "Calls that wait for a worker thread."),
-        ):
+        # The loop is None under trio.
+        self._loops: dict[CapacityLimiter, AbstractEventLoop | None] = {}
+        numbers: tuple[tuple[str, Callable[[CapacityLimiter], float], str], ...] = (
+            ("in_use", lambda each: each.borrowed_tokens, "Worker threads that run something."),
+            ("size", lambda each: each.total_tokens, "Worker threads that may run at once."),
+            (
+                "waiting",
+                lambda each: each.statistics().tasks_waiting,
+                "Calls that wait for a worker thread.",
+            ),
+        )
+        for name, number, description in numbers:
             meter.create_observable_gauge(
-                f"app_thread_pool_{name}", callbacks=[observe], description=description
+                f"app_thread_pool_{name}",
+                [partial(self._observe, number)],
+                description=description,
             )
 
     def watch(self) -> None:
@@ -47,22 +48,14 @@ class ThreadPool:
             limiter = current_default_thread_limiter()
         except RuntimeError:
             return
-        if not any(limiter is each.limiter for each in self._living()):
-            self._limiters.append(_Limiter(limiter, loop))
+        self._loops[limiter] = loop
 
-    def _living(self) -> list[_Limiter]:
-        self._limiters = [
-            each for each in self._limiters if each.loop is None or not each.loop.is_closed()
-        ]
-        return self._limiters
-
-    def _observe_in_use(self, _: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(sum(each.limiter.borrowed_tokens for each in self._living()))
-
-    def _observe_size(self, _: CallbackOptions) -> Iterable[Observation]:
-        size = sum(each.limiter.total_tokens for each in self._living())
-        if math.isfinite(size):
-            yield Observation(size)
-
-    def _observe_waiting(self, _: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(sum(each.limiter.statistics().tasks_waiting for each in self._living()))
+    def _observe(
+        self, number: Callable[[CapacityLimiter], float], _: CallbackOptions
+    ) -> Iterable[Observation]:
+        for limiter, loop in self._loops.copy().items():
+            if loop is not None and loop.is_closed():
+                del self._loops[limiter]
+        total = sum(map(number, self._loops.copy()))
+        if math.isfinite(total):
+            yield Observation(total)

@@ -41,13 +41,9 @@ def header(headers: Headers, name: bytes) -> bytes:
 
 
 def format_for(accept: str, accept_encoding: str) -> Format:
-    """The format that the client prefers among those that there are.
+    """The format that the client prefers; text 0.0.4 where it names none that there is.
 
-    Parameters:
-        accept: The value of ``Accept``, see
-            https://prometheus.io/docs/instrumenting/content_negotiation/. Text 0.0.4 where it
-            names nothing that there is.
-        accept_encoding: The value of ``Accept-Encoding``.
+    https://prometheus.io/docs/instrumenting/content_negotiation/
     """
     openmetrics = text = 0.0
     for name, parameters, quality in _parsed(accept):

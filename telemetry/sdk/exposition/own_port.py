@@ -50,9 +50,8 @@ def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: T
         # A child that lives longer than this process would keep the port.
         os.register_at_fork(after_in_child=listening.close)
     app = Router([Route("/metrics", Answer(page), methods=["GET"])])
-    Thread(
-        target=asyncio.run, args=(_serve(app, listening, may),), name="metrics server", daemon=True
-    ).start()
+    serve = _serve(app, listening, may)
+    Thread(target=asyncio.run, args=(serve,), name="metrics server", daemon=True).start()
     return int(listening.getsockname()[1])
 
 
@@ -87,7 +86,7 @@ class _Connection(H11Protocol):
         self.deadline = self.loop.call_later(TIMEOUT, transport.abort)
         if len(self.connections) > MAX_CONNECTIONS:
             # Rather one that has not sent a whole request yet.
-            oldest: Any = min(self.connections, key=_precedence)
+            oldest: Any = min(self.connections, key=_order_of_closing)
             self.connections.discard(oldest)
             oldest.transport.abort()
 
@@ -96,5 +95,5 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
 
-def _precedence(connection: Any) -> tuple[bool, float]:
+def _order_of_closing(connection: Any) -> tuple[bool, float]:
     return connection.cycle is not None, connection.deadline.when()

@@ -50,11 +50,6 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
     https://prometheus.github.io/client_python/multiprocess/. Families whose names are taken, by
     other collectors as well, are left out. A collector that raises, that has what cannot be
     written, or more than 16 MiB, costs only its own families. All of it is logged.
-
-    Parameters:
-        openmetrics: Whether the format is OpenMetrics.
-        several: Whether the page is that of several workers.
-        taken: The names that are on the page already.
     """
     generate: _Generate = generate_openmetrics if openmetrics else generate_latest
     page = b""

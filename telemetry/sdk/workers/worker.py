@@ -116,6 +116,7 @@ class Worker:
         self._ended_version: _Version | None = None
         self._several = False
         self._instance: str | None = None
+        self._failing_since = 0.0
         self._leaving = False
         self._given_up: set[str] = set()
         self._leader_seen: tuple[object, float] = (None, 0.0)
@@ -163,6 +164,7 @@ class Worker:
             self._keep_ended()
         except (OSError, ValueError) as error:
             if not self.failed:
+                self._failing_since = time.monotonic()
                 _logger.warning(
                     "Other workers cannot see this one's metrics until this is mended: %s. "
                     "telemetry_sharing_failed is 1 meanwhile.",
@@ -224,11 +226,11 @@ class Worker:
     def leads(self) -> bool:
         """Whether this worker is the one that does what only one should do.
 
-        It is where it asks first. When that one has ended, or has not been able to publish for
-        `LEASE` seconds, it is the next one that asks, from its second question on.
+        It is where it asks first. When that one has ended, it is the next one that asks; when
+        that one has not been able to publish for `LEASE` seconds, from its second question on.
         """
         if self._alive is None:
-            return self.is_alone
+            return self.is_alone and time.monotonic() - self._failing_since > LEASE
         link = self._folder.path / _LEADER
         try:
             with suppress(FileNotFoundError):
@@ -237,14 +239,16 @@ class Worker:
                     raise ValueError(f"{_LEADER} is a link to {leader}")
                 if leader == self.name or self._leaving:
                     return leader == self.name
-                if self._is_alive(leader) and not self._is_stale(link):
+                alive = self._is_alive(leader)
+                if alive and not self._is_stale(link):
                     return False
                 # In one step, so that of two that do so at once only one goes on leading.
                 following = self._folder.path / f".{self.name}.{_LEADER}"
                 following.unlink(missing_ok=True)
                 following.symlink_to(self.name)
                 following.replace(link)
-                return False
+                # One that hangs is given a moment to see that it leads no more.
+                return not alive
             if not self._leaving:
                 link.symlink_to(self.name)
                 return True

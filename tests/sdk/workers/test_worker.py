@@ -362,7 +362,6 @@ def test_a_child_that_is_forked_while_a_lock_is_held_does_not_keep_it(base: Path
     try:
         assert two.publish(snapshot(1))
         end(one)
-        assert not two.leads()
         assert two.leads()
         assert jobs(others(two)) == 0
     finally:
@@ -374,8 +373,7 @@ def test_one_worker_leads_and_when_it_has_ended_another_one(base: Path) -> None:
     one, two = joined(base), joined(base)
     assert [one.leads(), two.leads(), one.leads()] == [True, False, True]
     end(one)
-    # It takes over, and knows from its second question on that no other one has.
-    assert [two.leads(), two.leads(), one.leads()] == [False, True, False]
+    assert [two.leads(), one.leads()] == [True, False]
 
 
 def test_a_group_that_was_named_begins_anew_when_its_last_worker_has_ended(base: Path) -> None:
@@ -501,16 +499,20 @@ def test_what_cannot_be_published_is_not_shown_before_the_others_can_see_it(
 
 
 def test_who_cannot_join_shows_what_it_has_and_joins_as_soon_as_it_can(
-    base: Path, caplog: pytest.LogCaptureFixture
+    base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     base.rmdir()
     base.write_text("taken")
     one, two = Worker(GROUP, base=base), Worker(GROUP, base=base)
     for _ in range(3):
         assert jobs(one.total(snapshot(1))) == 1
-        assert one.leads()
         assert one.is_alone
     assert len(caplog.records) == 1
+    # Others may join in a moment.
+    assert not one.leads()
+    monkeypatch.setattr(module, "LEASE", 0.0)
+    assert one.leads()
+    monkeypatch.undo()
     base.unlink()
     assert jobs(one.total(snapshot(1))) == 1
     assert jobs(two.total(snapshot(2))) == 3
@@ -621,3 +623,14 @@ def test_recycled_workers_keep_to_the_limit_of_one_and_lose_nothing(base: Path) 
             assert shown <= stream.points.keys()
             shown |= stream.points.keys()
         end(two)
+
+
+def test_an_older_sum_of_the_ended_does_not_take_the_place_of_a_newer_one(base: Path) -> None:
+    one, two = joined(base), joined(base)
+    two.publish(snapshot(2))
+    end(two)
+    assert jobs(one.total(snapshot(1))) == 3
+    (base / GROUP / "ended.json").write_text(f"[0, []]\n{Snapshot().to_json()}")
+    assert jobs(one.total(snapshot(1))) == 3
+    # It is restored for those that have never seen it.
+    assert jobs(others(joined(base))) == 3
