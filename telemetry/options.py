@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -64,6 +64,11 @@ class Options:
             ("declared", labels if self.labels else None),
         ):
             object.__setattr__(self, name, value)
+
+    def differences(self, other: "Options") -> list[str]:
+        """The names of the arguments that two calls differ in."""
+        names = [each.name for each in fields(self) if each.compare]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 def _names(chosen: str | None) -> RequestNames:
