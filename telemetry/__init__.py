@@ -95,10 +95,12 @@ def instrument(
         raise TypeError(f"instrument takes a FastAPI application: {app!r}")
     if disabled():
         return
-    if _instrumented.setdefault(app, options) is not options:
-        if _instrumented[app] != options:
+    first = _instrumented.setdefault(app, options)
+    if first is not options:
+        if first != options:
             _logger.warning(
-                "instrument was called before for this application: only then it counts"
+                "instrument was called before for this application; of this call nothing holds: %s",
+                ", ".join(first.differences(options)),
             )
         return
     quieten()

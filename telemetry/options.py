@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -54,6 +54,11 @@ class Options:
         self.declared = labels if self.labels else None
         self.names = _names(self.request_metrics)
         self.bounds = _bounds(self.buckets)
+
+    def differences(self, other: "Options") -> list[str]:
+        """The names of the arguments that two calls differ in."""
+        names = [each.name for each in fields(self) if each.compare]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 def _names(chosen: str | None) -> RequestNames:

@@ -68,9 +68,9 @@ class Wiring:
             measures["http"] = RequestMeasure(
                 recorder_of(provider, options.bounds),
                 self._paths,
-                labels=options.declared,
-                in_progress_by_route=options.in_progress_by_route,
-                sizes=options.body_sizes,
+                options.declared,
+                options.in_progress_by_route,
+                options.body_sizes,
             ).begin
         return measures
 

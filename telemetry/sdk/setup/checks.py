@@ -60,3 +60,10 @@ def check_settings() -> None:
         value = os.environ.get(variable, "").strip()
         if value and not is_right(value):
             _logger.error("%s=%s: %s", variable, value, what)
+    pushes = "otlp" in os.environ.get("OTEL_METRICS_EXPORTER", "")
+    named = "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if pushes and not named and not os.environ.get("OTEL_SERVICE_NAME"):
+        _logger.warning(
+            "OTEL_SERVICE_NAME is not set: the metrics are pushed as those of unknown_service, as "
+            "are those of every other service without a name. Set it to the service's name."
+        )

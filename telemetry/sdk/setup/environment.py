@@ -14,7 +14,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import Aggregation, ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import Aggregation, View
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.compatibility import no_meter_provider_is_set
@@ -26,7 +26,7 @@ from telemetry.sdk.setup.checks import check_settings
 from telemetry.sdk.setup.exemplars import exemplar_filter
 from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import own_shutdown
-from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series
+from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series, without_extremes
 
 _logger = logging.getLogger(__name__)
 
@@ -120,15 +120,16 @@ def _configure_metrics(resource: Resource) -> None:
             readers.append(exporter if is_reader else PeriodicExportingMetricReader(exporter))
         except ValueError as error:
             _logger.error(
-                "OTEL_METRICS_EXPORTER=%s: cannot be set up: OTEL_METRIC_EXPORT_INTERVAL=%s: %s",
+                "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s. OTEL_METRIC_EXPORT_INTERVAL=%s: "
+                "it takes milliseconds, such as 15000.",
                 name,
-                os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
                 exporters.line(error),
+                os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
             )
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # The least and the greatest duration, which /metrics does not show, cost a little. Where
     # histograms are pushed, the exporter's variables say how they are aggregated.
-    histogram = None if pushed else ExplicitBucketHistogramAggregation(record_min_max=False)
+    histogram = None if pushed else without_extremes()
     views = [_view(ObservableCounter, None), _view(Histogram, histogram)]
     provider = MeterProvider(
         metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
