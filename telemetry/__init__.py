@@ -8,12 +8,13 @@ from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
 
+from telemetry.compatibility import limit_foreign_loggers
 from telemetry.instrumentation.labels import RequestLabel
 from telemetry.instrumentation.recorder import BUCKETS, BucketsDifferError
 from telemetry.instrumentation.requests import set_label
 from telemetry.instrumentation.saturation.pools import observe_connections
+from telemetry.logger import limited_logger
 from telemetry.options import Options
-from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.setup.environment import disabled, global_meter_provider
 from telemetry.wiring import Wiring
 
@@ -23,7 +24,7 @@ __version__ = "0.1.0"
 DEFAULT_EXCLUDED_PATHS = ("/favicon.ico", "/docs", "/redoc", "/openapi.json", "/metrics")
 """The paths that are not counted unless `instrument` is told otherwise."""
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _instrumented: WeakKeyDictionary[Starlette, Options] = WeakKeyDictionary()
 
@@ -103,7 +104,7 @@ def instrument(
                 ", ".join(first.differences(options)),
             )
         return
-    quieten()
+    limit_foreign_loggers()
     try:
         Wiring(app, options).wrap()
     except BucketsDifferError:

@@ -34,9 +34,9 @@ from threading import Lock, RLock, main_thread
 from types import SimpleNamespace
 from typing import Any
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 # The modules whose functions multiprocessing starts as worker processes.
 WORKER_MODULES = frozenset(
@@ -49,6 +49,16 @@ _SPAWN = "spawn_worker"
 _NO_RECORDED_VALUE = 1
 
 _DEPTH = 8
+_LOGGERS = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.http._common",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.metrics._internal.export",
+    "opentelemetry.sdk.metrics._internal.instrument",
+)
 
 
 # OpenTelemetry's API, 1.45
@@ -261,6 +271,12 @@ def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
                 do()
 
     exporter.export = watched
+
+
+def limit_foreign_loggers() -> None:
+    """Have exporters and the SDK log the same line at most once a minute."""
+    for name in _LOGGERS:
+        limited_logger(name)
 
 
 # OpenTelemetry's exporters: otlp-proto-http and -grpc 1.45, prometheus 0.66b2

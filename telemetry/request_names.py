@@ -1,10 +1,11 @@
 """Which metrics of requests are recorded: this package's, the standard ones, or both."""
 
-import logging
 from collections.abc import Mapping
 from enum import StrEnum
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 REQUEST_METRICS = "TELEMETRY_REQUEST_METRICS"
 """The environment variable that chooses where `telemetry.instrument` is not told."""

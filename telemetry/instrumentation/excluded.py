@@ -1,6 +1,5 @@
 """What is not to be counted."""
 
-import logging
 import os
 import re
 from collections.abc import Callable, Collection
@@ -10,8 +9,9 @@ from starlette.datastructures import URL
 from starlette.types import Scope
 
 from telemetry.instrumentation.routes import path_below
+from telemetry.logger import get_logger
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _VARIABLES = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
 

@@ -15,9 +15,9 @@ from telemetry.instrumentation.labels import OTHER, Labels, Pairs, known_methods
 from telemetry.instrumentation.middleware import COUNTED, Measured
 from telemetry.instrumentation.recorder import RequestRecorder
 from telemetry.instrumentation.routes import CountedPaths
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _NOTICEABLE = 0.01
 

@@ -10,10 +10,10 @@ from starlette.types import Message, Receive, Scope, Send
 from telemetry.instrumentation.labels import OTHER
 from telemetry.instrumentation.middleware import Measure, Measured
 from telemetry.instrumentation.routes import CountedPaths
+from telemetry.logger import limited_logger
 from telemetry.providers import METER, once_per_provider
-from telemetry.quiet import quiet_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 BUCKETS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Upper bounds of the duration histogram in seconds."""

@@ -1,7 +1,6 @@
 """The last flush: soon, complete, and not for long."""
 
 import atexit
-import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,9 @@ from anyio.to_thread import run_sync
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 TIMEOUT = 5.0
 """Seconds that the end of a process waits for exporters, all of them together."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from typing import Any
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
 from telemetry.sdk.sums import Sum
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 COUNTER = "counter"
 UP_DOWN_COUNTER = "up_down_counter"

@@ -1,17 +1,26 @@
 """The answer to a scrape, whichever port it comes to."""
 
 import asyncio
+import hmac
+import os
 import time
+from collections.abc import Callable
 
 import anyio
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.exposition.negotiation import Headers, format_for, header
 from telemetry.sdk.exposition.page import Page, Writing, failure
-from telemetry.sdk.exposition.protection import CHALLENGE, DENIED, guard
 
+_logger = limited_logger(__name__)
+
+_TOKEN = "TELEMETRY_METRICS_TOKEN"
+_DENIED = f"The metrics need the header: Authorization: Bearer <the value of {_TOKEN}>\n"
+# RFC 6750.
+_CHALLENGE = {"www-authenticate": "Bearer"}
 _MIN_INTERVAL = 0.002
 _POLL_INTERVAL = 0.01
 
@@ -26,18 +35,17 @@ class Answer:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._next = 0.0
-        self._allowed = guard()
+        self._allowed = _guard()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scrape."""
-        answer = await self.to(scope["headers"])
-        await answer(scope, receive, send)
+        await (await self.to(scope["headers"]))(scope, receive, send)
 
     async def to(self, headers: Headers) -> Response:
         """The answer to a scrape with these headers."""
         if not self._allowed(header(headers, b"authorization")):
             health.scrape_failed("unauthorized")
-            return PlainTextResponse(DENIED, status_code=401, headers=CHALLENGE)
+            return PlainTextResponse(_DENIED, status_code=401, headers=_CHALLENGE)
         form = format_for(
             header(headers, b"accept").decode("latin-1"),
             header(headers, b"accept-encoding").decode("latin-1"),
@@ -72,3 +80,27 @@ async def _wait(writing: Writing) -> None:
                 await anyio.sleep(_POLL_INTERVAL)
     else:
         await asyncio.wait([asyncio.wrap_future(writing.content)], timeout=writing.remaining)
+
+
+def _guard() -> Callable[[bytes], bool]:
+    """Tells of a scrape's ``Authorization`` header whether it may see the metrics.
+
+    Every scrape may where ``TELEMETRY_METRICS_TOKEN`` is not set, and none where it is empty:
+    then a secret is missing that should have been there.
+    """
+    setting = os.environ.get(_TOKEN)
+    if setting is None:
+        return lambda _: True
+    # Compared as bytes: of text, only ASCII can be compared in constant time.
+    token = os.fsencode(setting.strip())
+    if not token:
+        _logger.error(
+            "%s is empty: /metrics answers 401 to everybody. Give it a token, or unset it.", _TOKEN
+        )
+        return lambda _: False
+
+    def allowed(authorization: bytes) -> bool:
+        scheme, _, given = authorization.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
+
+    return allowed

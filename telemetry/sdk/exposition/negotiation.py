@@ -6,10 +6,8 @@ from typing import NamedTuple
 Headers = Iterable[tuple[bytes, bytes]]
 """A request's headers as ASGI has them: names in lower case, and values."""
 
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-
-
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _MAX_LENGTH = 4096
 
 
@@ -22,13 +20,11 @@ class Format(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """The response headers that describe a page of this format."""
-        headers = {
-            "content-type": OPENMETRICS if self.openmetrics else TEXT,
+        return {
+            "content-type": _OPENMETRICS if self.openmetrics else _TEXT,
             "vary": "Accept, Accept-Encoding",
+            **({"content-encoding": "gzip"} if self.compressed else {}),
         }
-        if self.compressed:
-            headers["content-encoding"] = "gzip"
-        return headers
 
 
 def header(headers: Headers, name: bytes) -> bytes:

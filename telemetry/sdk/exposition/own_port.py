@@ -13,11 +13,11 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.page import Page
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 MAX_CONNECTIONS = 32
 TIMEOUT = 15.0
@@ -28,17 +28,10 @@ _POLL_INTERVAL = 0.25
 
 
 def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: True) -> int:
-    """Serve ``/metrics`` (GET and HEAD) and nothing else, in a thread of its own.
+    """Serve ``/metrics`` in a thread of its own for as long as `may` is true. Returns the port.
 
     Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
-    for more than 15 s: when there are more connections, the oldest is closed. It listens for as
-    long as `may`, which is asked several times a second, is true.
-
-    Returns:
-        The port: any that is free for 0.
-
-    Raises:
-        OSError: Nothing can listen there.
+    for more than 15 s: when there are more connections, the oldest is closed.
     """
     is_v6 = ":" in host
     listening = create_server(
@@ -49,15 +42,14 @@ def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: T
     if hasattr(os, "register_at_fork"):
         # A child that lives longer than this process would keep the port.
         os.register_at_fork(after_in_child=listening.close)
-    app = Router([Route("/metrics", Answer(page), methods=["GET"])])
-    serve = _serve(app, listening, may)
+    serve = _serve(page, listening, may)
     Thread(target=asyncio.run, args=(serve,), name="metrics server", daemon=True).start()
     return int(listening.getsockname()[1])
 
 
-async def _serve(app: Router, listening: socket, may: Callable[[], bool]) -> None:
+async def _serve(page: Page, listening: socket, may: Callable[[], bool]) -> None:
     config = Config(
-        app,
+        Router([Route("/metrics", Answer(page), methods=["GET"])]),
         interface="asgi3",
         lifespan="off",
         ws="none",

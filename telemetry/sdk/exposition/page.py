@@ -9,12 +9,12 @@ from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import NamedTuple
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.negotiation import Format
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 TIMEOUT = 5.0
 """Seconds that a scrape waits for its page."""
@@ -24,10 +24,7 @@ _MAX_COOLDOWN = 0.5
 
 
 class Writing(NamedTuple):
-    """A page that is being written, and until when it is waited for (`time.monotonic`).
-
-    `content` is the page, or what writing it has raised.
-    """
+    """A page that is being written, or what that has raised, and until when it is waited for."""
 
     content: Future[bytes | BaseException]
     deadline: float
@@ -44,10 +41,10 @@ class Page:
     Scrapes that ask while a page of the same format is being written share it. After each page
     comes a cooldown of four times as long as it took, half a second at most, so that a flood of
     scrapes leaves the processor to the application; scrapes that ask meanwhile share the next.
-    `write` makes the page, in OpenMetrics if its argument is true, in one thread at a time.
     """
 
     def __init__(self, write: Callable[[bool], bytes]) -> None:
+        # In OpenMetrics if its argument is true, and in one thread at a time.
         self._write = write
         self._writing: dict[Format, Writing] = {}
         self._not_before = 0.0
@@ -60,12 +57,11 @@ class Page:
         """The page in a format: the one that is being written or, where none is, a new one."""
         with self._lock:
             writing = self._writing.get(form)
-            if writing is not None:
+            if writing:
                 return writing
             writing = self._writing[form] = Writing(Future(), time.monotonic() + TIMEOUT)
         try:
-            # Not from a pool: a pool's threads are waited for when the process ends, and a
-            # callback that hangs would keep it from ending.
+            # A pool's threads are waited for when the process ends, and a callback may hang.
             Thread(target=self._run, args=(form,), name="metrics", daemon=True).start()
         except Exception as error:
             self._done(form, error)
@@ -102,10 +98,9 @@ class Page:
 
 
 def failure(error: BaseException | None) -> str:
-    """Why there is no page, in one line for the client; it is logged and counted as well.
+    """Why there is no page (None: it took too long), for the client; it is also logged and counted.
 
-    It took too long, or writing it has raised an error. The error's own text may hold a secret,
-    such as a password in a URL: only the log has it.
+    An error's own text may hold a secret, such as a password in a URL: only the log has it.
     """
     health.scrape_failed("timeout" if error is None else "error")
     if error is None:

@@ -7,33 +7,23 @@ from typing import Any
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.registry import registry_text
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
 _DELAY = 1.0
 
 
 class EndpointReader(MetricReader):
-    """Shows a meter provider's metrics on the application's ``/metrics``.
+    """Shows a meter provider's metrics on the application's ``/metrics``, or a port of its own.
 
     In declarative configuration it is the pull exporter ``fastapi_prometheus``.
-
-    Parameters:
-        host: The address for a port of its own.
-        port: A port of its own; the application's ``/metrics`` is then not served. By default
-            there is none.
-
-    Attributes:
-        page: What a scrape gets.
-        service: What the page shows.
-        shows_registry: Whether prometheus_client's global registry is shown as well.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
@@ -51,9 +41,8 @@ class EndpointReader(MetricReader):
     def serve(self) -> None:
         """Join the service's workers and, where the metrics have a port of their own, serve it.
 
-        To be called in the process that serves the application, when it is about to. It listens
-        after the application has started: a port that was given to both would be taken from it.
-        Of several workers one serves the port for all, and when it has ended another one does.
+        It listens after the application has started: a port that was given to both would be taken
+        from it. Of several workers one serves the port, and when it has ended another one does.
         """
         joined = self.service.join()
         if self.port is None:
@@ -82,12 +71,10 @@ class EndpointReader(MetricReader):
 
     def _write(self, openmetrics: bool) -> bytes:
         reading = self.service.read()
-        write = partial(
-            self._writers[openmetrics].write, reading.snapshot, reading.resource.attributes
-        )
-        if not self.shows_registry:
-            return write()
-        return write(partial(registry_text, openmetrics, reading.several))
+        registry = partial(registry_text, openmetrics, reading.several)
+        further = registry if self.shows_registry else lambda _: b""
+        write = self._writers[openmetrics].write
+        return write(reading.snapshot, reading.resource.attributes, further)
 
     def _may_listen(self) -> bool:
         """False where a callback hangs and another worker leads, which takes the port over."""
@@ -95,14 +82,13 @@ class EndpointReader(MetricReader):
         return self._listening
 
     def _listen(self) -> None:
-        """Listen on the port of its own, unless it does so already.
+        """Listen on the port of its own.
 
-        The metrics are not shown elsewhere where the port is taken: they have a port of their
-        own because they should not be on the public one.
+        Where it is taken, they are not shown elsewhere: they should not be on the public port.
         """
         if self.port is None or self._listening:
             return
-        # Only who has a port of its own waits for this import.
+        # Most have no port of their own, and need not wait for this import.
         from telemetry.sdk.exposition.own_port import listen
 
         self._listening = True

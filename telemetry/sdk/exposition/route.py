@@ -1,6 +1,5 @@
 """Putting /metrics among an application's routes."""
 
-import logging
 from collections.abc import Callable, Sequence
 
 from fastapi import Request, Response
@@ -10,13 +9,13 @@ from starlette.applications import Starlette
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from telemetry.logger import get_logger
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.page import Page
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
-METRICS_PATH = "/metrics"
-
+_PATH = "/metrics"
 _NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})
 
 
@@ -32,11 +31,11 @@ def serve_metrics(
     costs other requests 0.4 us, as their paths are compared before its regular expression is.
     A route or a mount of this path that the application `has` stays, and a warning says so.
     """
-    if has(METRICS_PATH):
+    if has(_PATH):
         _logger.warning(
             "The application has a route %s of its own, which stays: telemetry's metrics are "
             "not shown there. Remove or rename that route to have them.",
-            METRICS_PATH,
+            _PATH,
         )
         return
     answer = Answer(page)
@@ -44,22 +43,17 @@ def serve_metrics(
     async def metrics(request: Request) -> Response:
         return await answer.to(request.scope["headers"])
 
-    route = (
-        APIRoute(
-            METRICS_PATH,
-            metrics,
-            methods=["GET", "HEAD"],
-            include_in_schema=False,
-            dependencies=dependencies,
+    # Without FastAPI's own part of a route, a scrape needs less time.
+    route = Route(_PATH, answer, methods=["GET"], include_in_schema=False)
+    if dependencies:
+        methods = ["GET", "HEAD"]
+        route = APIRoute(
+            _PATH, metrics, methods=methods, include_in_schema=False, dependencies=dependencies
         )
-        if dependencies
-        # Without FastAPI's own part of a route, a scrape needs less time.
-        else Route(METRICS_PATH, answer, methods=["GET"], include_in_schema=False)
-    )
     matches = route.matches
 
     def matches_quickly(scope: Scope) -> tuple[Match, Scope]:
-        return matches(scope) if scope["path"].endswith(METRICS_PATH) else _NO_MATCH
+        return matches(scope) if scope["path"].endswith(_PATH) else _NO_MATCH
 
     setattr(route, "matches", matches_quickly)  # noqa: B010
     app.router.routes.insert(0, route)

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.utils import floatToGoString
 
 from telemetry.compatibility import prometheus_names
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.points import Buckets, Exemplar, Number, Point
 from telemetry.sdk.safe import Real
@@ -25,12 +25,10 @@ from telemetry.sdk.snapshot import (
     combined,
 )
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
-SCOPE_LABEL = "otel_scope_name"
-"""Tells the series of two scopes apart whose metrics have the same name, as the specification
-names it: https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/."""
-
+# https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/.
+_SCOPE_LABEL = "otel_scope_name"
 # The names that a family of each type takes beside its own, by OpenMetrics.
 _SUFFIXES = {
     "counter": ("_total", "_created"),
@@ -40,9 +38,6 @@ _SUFFIXES = {
     "gaugehistogram": ("_bucket", "_gcount", "_gsum"),
     "info": ("_info",),
 }
-# What a sample of these types has after its family's name.
-_SAMPLE = {COUNTER: "_total"}
-
 _MAX_EXEMPLAR_LENGTH = 128
 _IDS = ("trace_id=", "span_id=")
 
@@ -75,15 +70,11 @@ class TextWriter:
     the same name and labels are added up (of gauges, the last one stays), and a metric whose
     name another one has taken is left out, with a log line that names it.
     https://prometheus.io/docs/instrumenting/exposition_formats/
-
-    Parameters:
-        openmetrics: Whether the format is OpenMetrics.
-        created: Whether counters and histograms get a line that says when they began. Only
-            OpenMetrics has such lines.
     """
 
     def __init__(self, openmetrics: bool, created: bool = True) -> None:
         self._openmetrics = openmetrics
+        # Only OpenMetrics has lines that say when a series began.
         self._created = openmetrics and created
         self._definitions: object = None
         self._families: list[_Family] = []
@@ -121,7 +112,7 @@ class TextWriter:
                     "or give it explicit buckets with a View."
                 )
                 continue
-            sample = _name(stream) + _SAMPLE.get(_type(stream), "")
+            sample = _name(stream) + ("_total" if stream.kind == COUNTER else "")
             group = groups.setdefault(sample, [stream])
             if _type(group[0]) != _type(stream):
                 _leave_out(stream, sample)
@@ -132,11 +123,11 @@ class TextWriter:
         # Counters, which can do with one name only, come after those that cannot.
         for sample, group in sorted(groups.items(), key=lambda item: item[1][0].kind == COUNTER):
             family = self._family(sample, group)
-            if family is None:
-                for stream in group:
-                    _leave_out(stream, sample)
-            else:
+            if family is not None:
                 families[sample] = family
+                continue
+            for stream in group:
+                _leave_out(stream, sample)
         return [families[sample] for sample in groups if sample in families]
 
     def _family(self, sample: str, group: Sequence[Stream]) -> _Family | None:
@@ -165,7 +156,7 @@ class TextWriter:
             self._openmetrics and kind in (COUNTER, HISTOGRAM),
             header,
             [
-                (each.identity, {} if each.scope == first.scope else {SCOPE_LABEL: each.scope})
+                (each.identity, {} if each.scope == first.scope else {_SCOPE_LABEL: each.scope})
                 for each in group
             ],
         )

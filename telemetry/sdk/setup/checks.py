@@ -1,12 +1,13 @@
 """Wrong settings that OpenTelemetry passes over, each told in one line with the cure."""
 
-import logging
 import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 
 def _is_number(value: str) -> bool:

@@ -17,9 +17,9 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.metrics.view import Aggregation, View
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.compatibility import no_meter_provider_is_set
+from telemetry.compatibility import limit_foreign_loggers, no_meter_provider_is_set
+from telemetry.logger import get_logger
 from telemetry.providers import METER
-from telemetry.quiet import quieten
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
 from telemetry.sdk.setup.checks import check_settings
@@ -28,7 +28,7 @@ from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import own_shutdown
 from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series, without_extremes
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # The labels of the request metrics are bounded by the routes, the known methods and the
 # status codes. The SDK's own limit, 2,000 series of an instrument, is for labels that are
@@ -60,7 +60,7 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
     """
     if disabled():
         return
-    quieten()
+    limit_foreign_loggers()
     check_settings()
     if path := os.environ.get(OTEL_CONFIG_FILE):
         _configure_from_file(path)

@@ -1,6 +1,5 @@
 """From the names in ``OTEL_METRICS_EXPORTER``, ``OTEL_TRACES_EXPORTER`` and so on to exporters."""
 
-import logging
 import os
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -8,7 +7,9 @@ from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 PROMETHEUS = "prometheus"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}

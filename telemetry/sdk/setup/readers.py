@@ -6,15 +6,15 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
 from telemetry import compatibility
+from telemetry.logger import limited_logger
 from telemetry.providers import once_per_provider
-from telemetry.quiet import quiet_logger
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.push import Push, push_deltas
 from telemetry.sdk.service import Service
 from telemetry.sdk.shutdown import own_shutdown, register_for_shutdown
 from telemetry.sdk.workers.group import worker_group
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 
 class Readers:

@@ -22,7 +22,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.snapshot import Snapshot, Stream
 from telemetry.sdk.workers.folder import (
     PrivateFolder,
@@ -33,7 +33,7 @@ from telemetry.sdk.workers.folder import (
 )
 from telemetry.sdk.workers.group import has_ended, is_named, process_name
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 INTERVAL = 0.5
 """Seconds between two publications, of which a worker that is killed loses the last."""
