@@ -13,6 +13,8 @@ from opentelemetry.sdk.metrics.export import (
     Histogram,
     Metric,
     MetricsData,
+    ResourceMetrics,
+    ScopeMetrics,
     Sum,
 )
 from opentelemetry.sdk.resources import Resource
@@ -24,19 +26,7 @@ from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, newest
 from telemetry.sdk.safe import attributes, real, text
-from telemetry.sdk.snapshot import (
-    COUNTER,
-    EXPONENTIAL,
-    GAUGE,
-    HISTOGRAM,
-    OVERFLOW,
-    UP_DOWN_COUNTER,
-    Identity,
-    Snapshot,
-    Stream,
-    combined,
-    key_of,
-)
+from telemetry.sdk.snapshot import OVERFLOW, Identity, Kind, Snapshot, Stream, combined, key_of
 
 _logger = quiet_logger(__name__)
 
@@ -47,19 +37,15 @@ class Collection:
     It remembers from one snapshot to the next since when a series has been there: the SDK gives
     series that are born while it collects, as those of observable instruments are, the time of
     that collection, before which they have counted already. They began after the collection
-    before, which did not have them yet.
-
-    The SDK has one mapping of attributes for each series, for as long as the series is there:
-    its text is made once.
-
-    It also keeps the newest exemplar of each bucket, which the SDK forgets once it was collected:
-    a worker collects twice a second, and a scrape comes every few seconds.
+    before, which did not have them yet. It also keeps the newest exemplar of each bucket, which
+    the SDK forgets once it was collected: a worker collects twice a second.
     """
 
     def __init__(self) -> None:
-        self.started = self._previous = _now()
+        self.started = self._previous = time.time_ns() // 1_000_000
         self._starts: dict[tuple[Identity, str], int] = {}
         self._exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
+        # The SDK has one mapping of attributes for as long as a series is there.
         self._keys: dict[int, tuple[Any, str]] = {}
         self._told: set[tuple[str, Identity]] = set()
         guard_callbacks(guarded)
@@ -67,9 +53,8 @@ class Collection:
     def snapshot(self, data: MetricsData, began: int) -> Snapshot:
         """What has been collected, with cumulative temporality, since a time in milliseconds.
 
-        A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction). A
-        point whose value is none is left out, with a log line that names the instrument. Points
-        whose attributes are the same when they are made safe are added up.
+        A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction); other
+        points are left out. Points whose attributes are the same once made safe are added up.
         """
         snapshot = Snapshot(self.started)
         exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
@@ -125,18 +110,18 @@ class Collection:
             new = [_exemplar(own, each) for each in point.exemplars]
             exemplars = newest([*exemplars, *new])
         start = 0
-        if own.kind != GAUGE:
+        if own.kind != Kind.GAUGE:
             start = point.start_time_unix_nano // 1_000_000
             if start >= began or (own.identity, key) in self._starts:
                 start = self._starts.setdefault((own.identity, key), self._previous)
-        if own.kind not in (HISTOGRAM, EXPONENTIAL):
+        if own.kind not in (Kind.HISTOGRAM, Kind.EXPONENTIAL):
             value = real(point.value)
             rounded = isinstance(point.value, int) and isinstance(value, float)
             if rounded and self._is_new("rounded", own):
                 _logger.warning(f"Integers of the metric {own.name}, of over 64 bits, are rounded")
             return Number(value, start, exemplars)
         numbers = (real(point.sum), point.count, real(point.min), real(point.max))
-        if own.kind == HISTOGRAM:
+        if own.kind == Kind.HISTOGRAM:
             return Buckets(list(point.bucket_counts), *numbers, start, exemplars)
         positive, negative = (
             (side.offset, list(side.bucket_counts)) for side in (point.positive, point.negative)
@@ -149,9 +134,9 @@ class Collection:
 def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
     value = real(exemplar.value)
     bucket = 0
-    if stream.kind == HISTOGRAM:
+    if stream.kind == Kind.HISTOGRAM:
         bucket = bisect_left(stream.bounds, value)
-    elif stream.kind == EXPONENTIAL:
+    elif stream.kind == Kind.EXPONENTIAL:
         # One for each power of two, however fine the buckets are at present.
         bucket = 2 * frexp(value)[1] + (value < 0)
     in_span = exemplar.trace_id is not None
@@ -165,10 +150,6 @@ def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
     )
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _leave_out(named: str, error: Exception) -> None:
     health.dropped("invalid_value")
     # Each metric has a line of its own a minute, whatever its values are.
@@ -180,21 +161,15 @@ def made_safe(data: MetricsData) -> MetricsData:
     """Metrics of any temporality as every exporter takes them, without what none can carry."""
     return MetricsData(
         [
-            replace(
-                resource,
-                resource=Resource(
-                    attributes(resource.resource.attributes), resource.resource.schema_url
-                ),
-                scope_metrics=[
-                    replace(
-                        scope,
-                        scope=_safe_scope(scope.scope),
-                        metrics=list(_safe_metrics(scope.metrics)),
-                    )
-                    for scope in resource.scope_metrics
+            ResourceMetrics(
+                Resource(attributes(each.resource.attributes), each.resource.schema_url),
+                [
+                    ScopeMetrics(_safe_scope(of.scope), [*_safe_metrics(of.metrics)], of.schema_url)
+                    for of in each.scope_metrics
                 ],
+                each.schema_url,
             )
-            for resource in data.resource_metrics
+            for each in data.resource_metrics
         ]
     )
 
@@ -243,13 +218,13 @@ def _stream(scope: InstrumentationScope, metric: Metric) -> Stream:
     bounds: Sequence[float] = ()
     match metric.data:
         case Sum(is_monotonic=monotonic):
-            kind = COUNTER if monotonic else UP_DOWN_COUNTER
+            kind = Kind.COUNTER if monotonic else Kind.UP_DOWN_COUNTER
         case Gauge():
-            kind = GAUGE
+            kind = Kind.GAUGE
         case ExponentialHistogram():
-            kind = EXPONENTIAL
+            kind = Kind.EXPONENTIAL
         case Histogram(data_points=points):
-            kind = HISTOGRAM
+            kind = Kind.HISTOGRAM
             bounds = points[0].explicit_bounds if points else ()
     scope = _safe_scope(scope)
     return Stream(

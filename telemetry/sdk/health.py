@@ -7,7 +7,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from telemetry.providers import METER, once_per_provider
 from telemetry.sdk.points import Number
-from telemetry.sdk.snapshot import GAUGE, Snapshot, Stream
+from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 
 _dropped = Counter[str]()
 _failed_scrapes = Counter[str]()
@@ -54,7 +54,7 @@ def add_state(snapshot: Snapshot, data_age: float, sharing_failed: bool) -> None
         ("telemetry.sharing.failed", "", int(sharing_failed), "1 if workers cannot share."),
     ):
         points = {"{}": Number(value, 0)}
-        stream = Stream(METER, "", "", name, unit, description, GAUGE, (), 0, dict(points))
+        stream = Stream(METER, "", "", name, unit, description, Kind.GAUGE, (), 0, dict(points))
         snapshot.streams[stream.identity] = stream
 
 

@@ -69,15 +69,8 @@ class Buckets(NamedTuple):
 
     def plus(self, other: "Buckets") -> "Buckets":
         """The sum of two with the same bounds."""
-        return Buckets(
-            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
-            added(self.sum, other.sum),
-            self.total + other.total,
-            min(self.min, other.min),
-            max(self.max, other.max),
-            min(self.start, other.start),
-            _newest_of(self, other),
-        )
+        counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        return Buckets(counts, *_summary(self, other))
 
 
 class Exponential(NamedTuple):
@@ -107,13 +100,20 @@ class Exponential(NamedTuple):
             self.zeros + other.zeros,
             _sum((self.positive, other.positive), shifts),
             _sum((self.negative, other.negative), shifts),
-            added(self.sum, other.sum),
-            self.total + other.total,
-            min(self.min, other.min),
-            max(self.max, other.max),
-            min(self.start, other.start),
-            _newest_of(self, other),
+            *_summary(self, other),
         )
+
+
+def _summary(one: Any, other: Any) -> tuple[Real, int, Real, Real, int, Sequence[Exemplar]]:
+    """What histograms of both kinds have: from the sum of all values to the exemplars."""
+    return (
+        added(one.sum, other.sum),
+        one.total + other.total,
+        min(one.min, other.min),
+        max(one.max, other.max),
+        min(one.start, other.start),
+        _newest_of(one, other),
+    )
 
 
 def _newest_of(one: "Point", other: "Point") -> Sequence[Exemplar]:

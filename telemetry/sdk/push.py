@@ -39,15 +39,7 @@ from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
 from telemetry.sdk.safe import attributes
 from telemetry.sdk.service import Reading, Service
-from telemetry.sdk.snapshot import (
-    COUNTER,
-    EXPONENTIAL,
-    GAUGE,
-    HISTOGRAM,
-    Snapshot,
-    Stream,
-    attributes_of,
-)
+from telemetry.sdk.snapshot import Kind, Snapshot, Stream, attributes_of
 
 _logger = quiet_logger(__name__)
 
@@ -65,10 +57,6 @@ class Push:
     ``/metrics``. A series that is no more, as the gauges of a worker that has ended, is ended at
     the receiver at the next interval, which otherwise would show it for some minutes:
     https://opentelemetry.io/docs/specs/otel/metrics/data-model/#no-recorded-value.
-
-    Parameters:
-        reader: Exports what it collects, with cumulative temporality.
-        service: What is exported.
     """
 
     def __init__(self, reader: MetricReader, service: Service) -> None:
@@ -89,7 +77,7 @@ class Push:
             # Before they are exported: another worker may lead as soon as they are.
             self._service.save(self._name, _gauges(reading.snapshot))
         # At the time of reading: another worker may have begun to push meanwhile.
-        data = metrics_data(reading.snapshot, reading.resource, now=reading.time)
+        data = metrics_data(reading.snapshot, reading.resource, now=reading.time_ns)
         self._export(data, timeout_millis=timeout_millis)
         if gone.streams:
             data = metrics_data(gone, reading.resource, NoRecordedValues)
@@ -117,11 +105,7 @@ class Push:
 
 
 def push_deltas(reader: MetricReader) -> None:
-    """Have a reader that collects deltas push them as they are, but for values made safe.
-
-    Parameters:
-        reader: Exports what it collects.
-    """
+    """Have a reader that collects deltas push them as they are, but for values made safe."""
     when_an_export_fails(reader, health.push_failed)
     guard_callbacks(guarded)
 
@@ -133,7 +117,7 @@ def push_deltas(reader: MetricReader) -> None:
 
 def _gauges(snapshot: Snapshot) -> Snapshot:
     streams = snapshot.streams.items()
-    return Snapshot(streams={key: stream for key, stream in streams if stream.kind == GAUGE})
+    return Snapshot(streams={key: stream for key, stream in streams if stream.kind == Kind.GAUGE})
 
 
 def _without(before: Snapshot, now: Snapshot) -> Snapshot:
@@ -170,13 +154,13 @@ def metrics_data(
 
 def _data(stream: Stream, now: int) -> Any:
     points: list[Any] = [_point(stream, *item, now) for item in stream.points.items()]
-    if stream.kind == HISTOGRAM:
+    if stream.kind == Kind.HISTOGRAM:
         return Histogram(points, _CUMULATIVE)
-    if stream.kind == EXPONENTIAL:
+    if stream.kind == Kind.EXPONENTIAL:
         return ExponentialHistogram(points, _CUMULATIVE)
-    if stream.kind == GAUGE:
+    if stream.kind == Kind.GAUGE:
         return Gauge(points)
-    return Sum(points, _CUMULATIVE, is_monotonic=stream.kind == COUNTER)
+    return Sum(points, _CUMULATIVE, is_monotonic=stream.kind == Kind.COUNTER)
 
 
 def _point(stream: Stream, key: str, point: Point, now: int) -> Any:

@@ -16,12 +16,7 @@ def bounded(value: Real) -> Real:
 
 
 def real(value: Any) -> Real:
-    """A number of any type as an int or a float.
-
-    Raises:
-        TypeError: It is not a real number.
-        OverflowError: It is greater than any float.
-    """
+    """A number of any type as an int or a float, or a TypeError where it is not a real number."""
     if type(value) is float:
         number: float = value
         return number
