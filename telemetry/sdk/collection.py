@@ -7,16 +7,7 @@ from dataclasses import replace
 from math import frexp
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import (
-    ExponentialHistogram,
-    Gauge,
-    Histogram,
-    Metric,
-    MetricsData,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
+import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -50,7 +41,7 @@ class Collection:
         self._told: set[tuple[str, Identity]] = set()
         guard_callbacks(guarded)
 
-    def snapshot(self, data: MetricsData, began: int) -> Snapshot:
+    def snapshot(self, data: sdk.MetricsData, began: int) -> Snapshot:
         """What has been collected, with cumulative temporality, since a time in milliseconds.
 
         A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction); other
@@ -157,16 +148,13 @@ def _leave_out(named: str, error: Exception) -> None:
     _logger.warning(f"A value of the metric {named} is left out: %s", error)
 
 
-def made_safe(data: MetricsData) -> MetricsData:
+def made_safe(data: sdk.MetricsData) -> sdk.MetricsData:
     """Metrics of any temporality as every exporter takes them, without what none can carry."""
-    return MetricsData(
+    return sdk.MetricsData(
         [
-            ResourceMetrics(
+            sdk.ResourceMetrics(
                 Resource(attributes(each.resource.attributes), each.resource.schema_url),
-                [
-                    ScopeMetrics(_safe_scope(of.scope), [*_safe_metrics(of.metrics)], of.schema_url)
-                    for of in each.scope_metrics
-                ],
+                [_safe_scope_metrics(of_scope) for of_scope in each.scope_metrics],
                 each.schema_url,
             )
             for each in data.resource_metrics
@@ -174,13 +162,16 @@ def made_safe(data: MetricsData) -> MetricsData:
     )
 
 
+def _safe_scope_metrics(given: sdk.ScopeMetrics) -> sdk.ScopeMetrics:
+    scope, metrics = _safe_scope(given.scope), list(_safe_metrics(given.metrics))
+    return replace(given, scope=scope, metrics=metrics)
+
+
 def _safe_scope(scope: InstrumentationScope) -> InstrumentationScope:
-    return InstrumentationScope(
-        text(scope.name), text(scope.version or ""), text(scope.schema_url or "")
-    )
+    return InstrumentationScope(text(scope.name), text(scope.version), text(scope.schema_url))
 
 
-def _safe_metrics(metrics: Iterable[Metric]) -> Iterator[Metric]:
+def _safe_metrics(metrics: Iterable[sdk.Metric]) -> Iterator[sdk.Metric]:
     for metric in metrics:
         points = list[Any]()
         for point in metric.data.data_points:
@@ -189,7 +180,7 @@ def _safe_metrics(metrics: Iterable[Metric]) -> Iterator[Metric]:
             except Exception as error:
                 _leave_out(metric.name, error)
         if points:
-            name, description = text(metric.name), text(metric.description or "")
+            name, description = text(metric.name), text(metric.description)
             data: Any = metric.data
             data = replace(data, data_points=points)
             yield replace(metric, name=name, description=description, data=data)
@@ -207,33 +198,32 @@ def _safe_point(point: Any) -> Any:
     return replace(point, attributes=attributes(point.attributes), **safe)
 
 
-def _metrics(data: MetricsData) -> Iterator[tuple[InstrumentationScope, Metric]]:
+def _metrics(data: sdk.MetricsData) -> Iterator[tuple[InstrumentationScope, sdk.Metric]]:
     for resource in data.resource_metrics:
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 yield scope.scope, metric
 
 
-def _stream(scope: InstrumentationScope, metric: Metric) -> Stream:
+def _stream(scope: InstrumentationScope, metric: sdk.Metric) -> Stream:
     bounds: Sequence[float] = ()
     match metric.data:
-        case Sum(is_monotonic=monotonic):
+        case sdk.Sum(is_monotonic=monotonic):
             kind = Kind.COUNTER if monotonic else Kind.UP_DOWN_COUNTER
-        case Gauge():
+        case sdk.Gauge():
             kind = Kind.GAUGE
-        case ExponentialHistogram():
+        case sdk.ExponentialHistogram():
             kind = Kind.EXPONENTIAL
-        case Histogram(data_points=points):
+        case sdk.Histogram(data_points=points):
             kind = Kind.HISTOGRAM
             bounds = points[0].explicit_bounds if points else ()
-    scope = _safe_scope(scope)
     return Stream(
-        scope.name,
-        scope.version or "",
-        scope.schema_url or "",
+        text(scope.name),
+        text(scope.version),
+        text(scope.schema_url),
         text(metric.name),
-        text(metric.unit or ""),
-        text(metric.description or ""),
+        text(metric.unit),
+        text(metric.description),
         kind,
         tuple(map(float, bounds)),
     )

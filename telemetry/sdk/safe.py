@@ -29,8 +29,9 @@ def real(value: Any) -> Real:
         return float(value)
 
 
-def text(value: str) -> str:
+def text(value: str | None) -> str:
     r"""The same text as valid UTF-8: half of a surrogate pair is written as ``\udc80``."""
+    value = value or ""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
