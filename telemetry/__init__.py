@@ -8,12 +8,13 @@ from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
 
+from telemetry.compatibility import limit_foreign_loggers
 from telemetry.instrumentation.labels import RequestLabel
 from telemetry.instrumentation.recorder import BUCKETS, BucketsDifferError
 from telemetry.instrumentation.requests import set_label
 from telemetry.instrumentation.saturation.pools import observe_connections
+from telemetry.logger import limited_logger
 from telemetry.options import Options
-from telemetry.quiet import quiet_logger, quieten
 from telemetry.sdk.setup.environment import disabled, global_meter_provider
 from telemetry.wiring import Wiring
 
@@ -23,7 +24,7 @@ __version__ = "0.1.0"
 DEFAULT_EXCLUDED_PATHS = ("/favicon.ico", "/docs", "/redoc", "/openapi.json", "/metrics")
 """The paths that are not counted unless `instrument` is told otherwise."""
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _instrumented: WeakKeyDictionary[Starlette, Options] = WeakKeyDictionary()
 
@@ -95,13 +96,15 @@ def instrument(
         raise TypeError(f"instrument takes a FastAPI application: {app!r}")
     if disabled():
         return
-    if _instrumented.setdefault(app, options) is not options:
-        if _instrumented[app] != options:
+    first = _instrumented.setdefault(app, options)
+    if first is not options:
+        if first != options:
             _logger.warning(
-                "instrument was called before for this application: only then it counts"
+                "instrument was called before for this application; of this call nothing holds: %s",
+                ", ".join(first.differences(options)),
             )
         return
-    quieten()
+    limit_foreign_loggers()
     try:
         Wiring(app, options).wrap()
     except BucketsDifferError:

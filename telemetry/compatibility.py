@@ -6,31 +6,21 @@ Each name has a test in tests/test_compatibility.py that fails when it moves.
 
 What this package changes in objects of other packages, from `telemetry.instrument` on:
 
-==================================  ===========================================================
-changed                             why
-==================================  ===========================================================
-an application's                    to stand outside of all other middleware
-``build_middleware_stack``
-its router's ``middleware_stack``   to see what routing finds where a middleware copies the scope
-``FastAPI.__call__``                ``opentelemetry-instrument``: every application, when called
-``starlette.routing.Router``'s      to flush before the server ends the process
-``lifespan``
-FastAPI's list of exporters         to flush where the lifespan had begun before
-FastAPI's telemetry settings        one set of request metrics; excluded paths have no spans
-contrib's ``excluded_urls``         excluded paths; requests that the outer application counts
-a meter provider's                  readers that join later export what the service has measured
-``add_metric_reader``
-a periodic reader's                 to export what all workers have measured
-``_receive_metrics``, ``collect``
-its exporter's ``export``           to count the pushes that have failed
-the SDK's aggregations              a process that was forked begins at zero
-observable instruments of the SDK   a callback that raises costs its own metric, and one that
-                                    hangs is named
-an OTLP exporter's                  to end series at the receiver (OTLP's flag for no value)
-``encode_metrics``
-a database pool's ``connect``       ``observe_pool``: SQLAlchemy does not tell who waits
-loggers of exporters and SDK        the same line at most once a minute
-==================================  ===========================================================
+- an application's ``build_middleware_stack``: to stand outside of all other middleware
+- its router's ``middleware_stack``: to see what routing finds where a middleware copies the scope
+- ``FastAPI.__call__``: ``opentelemetry-instrument`` has every application measured when called
+- ``starlette.routing.Router.lifespan``: to flush before the server ends the process
+- FastAPI's list of exporters: to flush where the lifespan had begun before
+- FastAPI's telemetry settings: one set of request metrics; excluded paths have no spans
+- contrib's ``excluded_urls``: excluded paths; requests that the outer application counts
+- a meter provider's ``add_metric_reader``: later readers export the service, too
+- a periodic reader's ``_receive_metrics``, ``collect``: to export what all workers have measured
+- its exporter's ``export``: to count the pushes that have failed
+- the SDK's aggregations: a process that was forked begins at zero
+- the SDK's observable instruments: a failing callback costs its own metric, a hanging one is named
+- an OTLP exporter's ``encode_metrics``: to end series at the receiver (OTLP's flag for no value)
+- a database pool's ``connect``: ``observe_pool``, as SQLAlchemy does not tell who waits
+- loggers of exporters and SDK: the same line at most once a minute
 """
 
 import inspect
@@ -44,9 +34,9 @@ from threading import Lock, RLock, main_thread
 from types import SimpleNamespace
 from typing import Any
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 # The modules whose functions multiprocessing starts as worker processes.
 WORKER_MODULES = frozenset(
@@ -59,6 +49,16 @@ _SPAWN = "spawn_worker"
 _NO_RECORDED_VALUE = 1
 
 _DEPTH = 8
+_LOGGERS = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.http._common",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.metrics._internal.export",
+    "opentelemetry.sdk.metrics._internal.instrument",
+)
 
 
 # OpenTelemetry's API, 1.45
@@ -78,7 +78,7 @@ def no_meter_provider_is_set(provider: object) -> bool:
 
 
 def metric_readers(provider: object) -> Sequence[Any]:
-    """The metric readers of a provider. Without it, those of others export one worker only."""
+    """The metric readers of a provider. Without it, each worker exports its own metrics."""
     consumer = getattr(provider, "_measurement_consumer", None)
     storages: dict[Any, Any] | None = getattr(consumer, "_reader_storages", None)
     if storages is None and type(provider).__module__.startswith("opentelemetry.sdk"):
@@ -271,6 +271,12 @@ def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
                 do()
 
     exporter.export = watched
+
+
+def limit_foreign_loggers() -> None:
+    """Have exporters and the SDK log the same line at most once a minute."""
+    for name in _LOGGERS:
+        limited_logger(name)
 
 
 # OpenTelemetry's exporters: otlp-proto-http and -grpc 1.45, prometheus 0.66b2

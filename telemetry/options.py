@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -14,18 +14,11 @@ from telemetry.instrumentation.labels import Labels, RequestLabel
 from telemetry.request_names import RequestNames, names_in
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Options:
-    """The arguments of `telemetry.instrument`, which documents them, checked.
+    """The arguments of `telemetry.instrument`, and what three of them mean.
 
-    Attributes:
-        names: Which metrics of requests there are to be.
-        bounds: The upper bounds of the duration histogram, without the infinite one.
-        declared: The further labels of requests, if any.
-
-    Raises:
-        TypeError: One is of another type.
-        ValueError: One has a value that it cannot have.
+    `bounds` are without the infinite one; `declared` is None where there are no further labels.
     """
 
     meter_provider: MeterProvider | None
@@ -58,12 +51,14 @@ class Options:
         ):
             raise TypeError(f"metrics_dependencies takes a list of Depends(...): {dependencies!r}")
         labels = Labels(self.labels)
-        for name, value in (
-            ("names", _names(self.request_metrics)),
-            ("bounds", _bounds(self.buckets)),
-            ("declared", labels if self.labels else None),
-        ):
-            object.__setattr__(self, name, value)
+        self.declared = labels if self.labels else None
+        self.names = _names(self.request_metrics)
+        self.bounds = _bounds(self.buckets)
+
+    def differences(self, other: "Options") -> list[str]:
+        """The names of the arguments that two calls differ in."""
+        names = [each.name for each in fields(self) if each.compare]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 def _names(chosen: str | None) -> RequestNames:

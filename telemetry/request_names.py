@@ -1,10 +1,11 @@
 """Which metrics of requests are recorded: this package's, the standard ones, or both."""
 
-import logging
 from collections.abc import Mapping
 from enum import StrEnum
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 REQUEST_METRICS = "TELEMETRY_REQUEST_METRICS"
 """The environment variable that chooses where `telemetry.instrument` is not told."""
@@ -22,10 +23,7 @@ class RequestNames(StrEnum):
 
 
 def names_in(environment: Mapping[str, str]) -> RequestNames | None:
-    """The metrics of requests that ``TELEMETRY_REQUEST_METRICS`` asks for, if it does.
-
-    A value that there is not is logged in one line.
-    """
+    """What ``TELEMETRY_REQUEST_METRICS`` asks for, if it does; an unknown value is logged."""
     chosen = environment.get(REQUEST_METRICS, "").strip()
     if chosen in ("", *RequestNames):
         return RequestNames(chosen) if chosen else None

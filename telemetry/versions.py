@@ -1,8 +1,7 @@
 """What differs between the supported versions of FastAPI and the OpenTelemetry SDK.
 
-Everything else is written for the newest ones. Each name says since when its packages have it
-themselves; it goes when the lowest supported version, in pyproject.toml, is that one.
-constraints-lowest.txt has the versions that CI tests as the lowest.
+Each name says since when its packages have it themselves; it goes when the lowest supported
+version, in pyproject.toml, is that one. CI tests constraints-lowest.txt as the lowest ones.
 """
 
 import inspect
@@ -35,14 +34,22 @@ def routes_in_full(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any
 
 
 def limit_of_series(limit: int) -> dict[str, Any]:
-    """The argument of a View that limits the series of an instrument.
-
-    Since opentelemetry-sdk 1.45.2. Before, the SDK has no limit.
-    """
+    """The argument of a View that limits series; before opentelemetry-sdk 1.45.2 there is none."""
     from opentelemetry.sdk.metrics.view import View
 
     name = "aggregation_cardinality_limit"
     return {name: limit} if name in inspect.signature(View).parameters else {}
+
+
+def without_extremes() -> Any:
+    """An aggregation for histograms without the least and greatest value, or None.
+
+    Before opentelemetry-sdk 1.31 or so it also replaces the buckets that an instrument asks for.
+    """
+    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
+
+    aggregation = ExplicitBucketHistogramAggregation(record_min_max=False)
+    return aggregation if getattr(aggregation, "_boundaries", None) is None else None
 
 
 def instance_id() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """How an application gets its metrics: record, wrap, serve."""
 
-import logging
 from collections.abc import Iterable
 from weakref import WeakSet
 
@@ -21,6 +20,7 @@ from telemetry.instrumentation.requests import RequestMeasure
 from telemetry.instrumentation.routes import CountedPaths
 from telemetry.instrumentation.saturation import saturation_of
 from telemetry.instrumentation.websockets import measure_websockets
+from telemetry.logger import get_logger
 from telemetry.options import Options
 from telemetry.request_names import RequestNames
 from telemetry.sdk import health
@@ -30,7 +30,7 @@ from telemetry.sdk.setup.logs import export_logging
 from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import flush, flush_after_lifespans
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class Wiring:

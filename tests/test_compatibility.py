@@ -418,6 +418,7 @@ def collected(reader: InMemoryMetricReader) -> dict[str, float]:
     }
 
 
+@needs("opentelemetry-sdk", "1.45.2")
 def test_the_limits_of_series() -> None:
     reader = InMemoryMetricReader()
     views = [View(instrument_name="few", aggregation_cardinality_limit=7)]

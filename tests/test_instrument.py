@@ -129,3 +129,12 @@ def test_it_is_told_if_nothing_records_the_standard_metrics() -> None:
     command = [sys.executable, "-c", RECORDS_NOTHING]
     result = subprocess.run(command, capture_output=True, text=True)
     assert "Nothing records http.server.*: FastAPI does since 0.142" in result.stderr
+
+
+def test_a_second_call_with_other_options_says_which_do_not_hold(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    measured = Measured()
+    measured.instrument(buckets=[1], body_sizes=True)
+    (line,) = caplog.messages
+    assert line.endswith("of this call nothing holds: buckets, body_sizes")

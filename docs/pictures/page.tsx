@@ -13,7 +13,7 @@ import '@fontsource/inter/400.css';
 import '@fontsource/inter/500.css';
 
 const { dashboard, prometheus } = window as any;
-const SCREEN = 20; // rows of the grid, of 38 pixels each
+const SCREEN = 19; // rows of the grid, of 38 pixels each
 const WIDTH = 1280 - 32;
 const SCRAPE = 5; // seconds
 const MINUTES = 15;

@@ -1,5 +1,6 @@
-"""Labels of an application's own on its request metrics, each with few values."""
+"""The labels of request metrics that clients have a say in, each with few values."""
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ OTHER = "_OTHER"
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _TAKEN = frozenset({"method", "path", "status_code", "le", "job", "instance", "process_pid"})
+
+_METHODS = "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE"
 
 Pairs = tuple[tuple[str, str], ...]
 """Labels as names and values, to be counted by."""
@@ -37,15 +40,7 @@ class RequestLabel:
 
 
 class Labels:
-    """The labels that an application declares, and what they are for a request.
-
-    Attributes:
-        constant: The constant ones, which are those of an application as a whole, too.
-
-    Raises:
-        TypeError: It is no mapping of names to strings or `RequestLabel`.
-        ValueError: A name is not a Prometheus label name, or a label of ours has it.
-    """
+    """The labels that an application declares; those that are constant are its own as well."""
 
     def __init__(self, declared: Mapping[str, "str | RequestLabel"]) -> None:
         if not isinstance(declared, Mapping):
@@ -87,11 +82,7 @@ class Labels:
         return self.constant + tuple(found.items())
 
     def checked(self, name: str, value: Any) -> str:
-        """A value that an endpoint sets, or ``_OTHER``.
-
-        Raises:
-            ValueError: The label was not declared as a `RequestLabel`.
-        """
+        """A value that an endpoint sets, or ``_OTHER``; a ValueError if there is no such label."""
         values = self._declared.get(name)
         if values is None:
             declared = ", ".join(self._declared) or "none"
@@ -100,3 +91,18 @@ class Labels:
                 f"RequestLabel; declared are: {declared}"
             )
         return value if isinstance(value, str) and value in values else OTHER
+
+
+def known_methods() -> frozenset[str]:
+    """The methods that are shown by their own name.
+
+    They are those of RFC 9110, PATCH (RFC 5789) and QUERY (RFC 10008), or exactly the ones that
+    ``OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`` lists. See ``http.request.method`` in
+    https://opentelemetry.io/docs/specs/semconv/registry/attributes/http/.
+    """
+
+    def listed(text: str) -> frozenset[str]:
+        return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+    given = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "")
+    return listed(given) or listed(_METHODS)

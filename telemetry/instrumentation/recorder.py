@@ -45,16 +45,8 @@ class RequestRecorder:
 
     The two counters are observable ones over plain integers, because a request is counted
     far more often than the counters are read. Durations are recorded in the histogram, in
-    batches and the rest at each collection.
-    All applications of a process that share a meter provider share its recorder, since an
-    instrument of one name exists only once in a provider.
-
-    Requests in progress are a gauge and not an up-down counter: what a worker that was killed
-    had in progress is gone with it.
-
-    Attributes:
-        in_progress: The requests that have begun and not ended.
-        buckets: As given.
+    batches and the rest at each collection. Requests in progress are a gauge and not an up-down
+    counter: what a worker that was killed had in progress is gone with it.
     """
 
     def __init__(self, provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> None:
@@ -74,20 +66,13 @@ class RequestRecorder:
             explicit_bucket_boundaries_advisory=self.buckets,
         )
         self._sizes: tuple[Histogram, ...] = ()
-        meter.create_observable_counter(
-            "app_requests",
-            callbacks=[self._observe_requests],
-            description="Requests that have ended, answered or not.",
-        )
-        meter.create_observable_counter(
-            "app_responses",
-            callbacks=[self._observe_responses],
-            description="Responses that were started, by status code.",
-        )
+        described = "Requests that have ended, answered or not."
+        meter.create_observable_counter("app_requests", [self._observe_requests], "", described)
+        described = "Responses that were started, by status code."
+        meter.create_observable_counter("app_responses", [self._observe_responses], "", described)
+        described = "Requests that have begun and not ended."
         meter.create_observable_gauge(
-            "app_requests_in_progress",
-            callbacks=[self._observe_in_progress],
-            description="Requests that have begun and not ended.",
+            "app_requests_in_progress", [self._observe_in_progress], "", described
         )
 
     def show_in_progress(self, labels: Pairs) -> None:
@@ -138,31 +123,16 @@ class RequestRecorder:
             waiting, self._waiting = self._waiting, []
         if in_context:
             own = 1 if sizes is None else 1 + len(self._sizes)
-            self._record(waiting[-own:])
-            self._record_without_context(waiting[:-own])
+            _record(waiting[-own:])
+            _record_without_context(waiting[:-own])
         else:
-            self._record(waiting)
-
-    def _record(self, measurements: Iterable[_Measurement]) -> None:
-        for histogram, value, labels in measurements:
-            histogram.record(value, labels)
-
-    def _record_without_context(self, measurements: list[_Measurement]) -> None:
-        """Those of other requests, of which the present span knows nothing."""
-        if not measurements:
-            return
-        token = attach(Context())
-        try:
-            self._record(measurements)
-        finally:
-            detach(token)
+            _record(waiting)
 
     def _observe_requests(self, _: CallbackOptions) -> Iterable[Observation]:
         # The SDK asks observable instruments first, and the histogram then has all.
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        # The span that may be here is not theirs.
-        self._record_without_context(waiting)
+        _record_without_context(waiting)
         requests = Counter[tuple[str, str, Pairs]]()
         for (method, path, _status, labels), ended in self._ended.copy().items():
             requests[method, path, labels] += ended.count
@@ -182,6 +152,21 @@ class RequestRecorder:
             yield Observation(counts[labels], dict(labels))
 
 
+def _record(measurements: Iterable[_Measurement]) -> None:
+    for histogram, value, labels in measurements:
+        histogram.record(value, labels)
+
+
+def _record_without_context(measurements: list[_Measurement]) -> None:
+    """Record those of other requests, of which the present span knows nothing."""
+    if measurements:
+        token = attach(Context())
+        try:
+            _record(measurements)
+        finally:
+            detach(token)
+
+
 class BucketsDifferError(ValueError):
     """Two applications want different buckets of one metric."""
 
@@ -190,10 +175,9 @@ _recorder_of = once_per_provider(RequestRecorder)
 
 
 def recorder_of(provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> RequestRecorder:
-    """The recorder of a meter provider, made when it is first asked for.
+    """The recorder of a meter provider, whose applications share it.
 
-    Raises:
-        BucketsDifferError: It was made with other buckets.
+    An instrument of one name exists only once in a provider: BucketsDifferError tells of others.
     """
     recorder = _recorder_of(provider, buckets)
     if recorder.buckets != tuple(buckets):

@@ -11,14 +11,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from telemetry.compatibility import client_has_left
-from telemetry.instrumentation.labels import OTHER, Labels, Pairs
-from telemetry.instrumentation.methods import known_methods
+from telemetry.instrumentation.labels import OTHER, Labels, Pairs, known_methods
 from telemetry.instrumentation.middleware import COUNTED, Measured
 from telemetry.instrumentation.recorder import RequestRecorder
 from telemetry.instrumentation.routes import CountedPaths
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _NOTICEABLE = 0.01
 
@@ -44,15 +43,7 @@ def set_label(request: HTTPConnection, name: str, value: str) -> None:
 
 
 class RequestMeasure:
-    """Measures requests, each once, when it ends.
-
-    A request ends with the last byte of its response, whatever the application still does
-    after it (background tasks). Where there is no last byte, because the application failed
-    or the client left, it ends when the application returns.
-
-    Attributes:
-        begin: Begins with a request, as `middleware.Middleware` takes it.
-    """
+    """What all requests of an application are measured by; `begin` is for its `Middleware`."""
 
     def __init__(
         self,
@@ -78,7 +69,12 @@ class RequestMeasure:
 
 
 class _Exchange(Measured):
-    """One request and its response, on their way through the middleware."""
+    """One request and its response.
+
+    It ends with the last byte of its response, whatever the application still does after it
+    (background tasks). Where there is none, because the application failed or the client left,
+    it ends when the application returns.
+    """
 
     # Defaults of the class, because setting each for each request takes time.
     _ended = False
@@ -140,11 +136,7 @@ class _Exchange(Measured):
             self._end()
 
     def finish(self, error: BaseException | None) -> None:
-        """End without the last byte, if not ended yet.
-
-        Where the application has not started a response the server answers 500, also to a
-        task that was cancelled, unless the client has left.
-        """
+        """End without the last byte: where no response was started, the server answers 500."""
         if self._ended:
             return
         if not self._started and not self._gone:
@@ -189,10 +181,7 @@ class _Exchange(Measured):
 
 
 class _SizedExchange(_Exchange):
-    """One whose bodies' sizes are measured, by what is read and sent of them.
-
-    Content-Length is what the other side promises.
-    """
+    """One whose bodies are measured by what is read and sent: Content-Length only promises it."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -17,8 +17,8 @@ UNMATCHED = "unmatched"
 """The path of every request that no route matched. No template equals it: they begin with "/"."""
 
 BELOW = "/{path}"
-"""What stands in a template for all that an application without visible routes has below its mount,
-static files for one. FastAPI's own ``http.route`` has the same."""
+"""The end of a template below which no routes are visible, as for static files. FastAPI's own
+``http.route`` has the same."""
 
 _MAX_UNKNOWN = 1_000
 _MAX_AGE = 1.0
@@ -29,11 +29,9 @@ _ANYTHING = re.compile("")
 class _Template:
     """One route with the mounts above it, or the end of a mount.
 
-    `path` is the route's full path and `text` what is shown for it; `host`, `mounts` and
-    `pattern` match a request step by step; `methods` are the route's own (None: all);
-    `handled_by` is what routing leaves in the scope; `websocket` says which of the two kinds of
-    connections it takes (None: both); `last` says that the router looks no further once this one
-    has matched.
+    `text` is shown for `path`; `methods` and `websocket` are None where it takes all of them;
+    `handled_by` is what routing leaves in the scope; after a match of the `last` one the router
+    looks no further.
     """
 
     path: str
@@ -41,7 +39,7 @@ class _Template:
     host: Pattern[str]
     mounts: tuple[Pattern[str], ...]
     pattern: Pattern[str]
-    methods: frozenset[str] | None
+    methods: Collection[str] | None
     handled_by: tuple[object, ...]
     websocket: bool | None = None
     last: bool = False
@@ -63,13 +61,9 @@ class _Template:
 class RouteTemplates:
     """The templates of a router's routes, included and mounted ones among them.
 
-    Routing has already found the route by the time a request ends, and leaves it in the
-    scope; it only lacks the prefixes above it. So the templates are laid out once, by the
-    route that they belong to, and looked up. Only a request that was answered before
-    routing (by a middleware) is matched against the templates.
-
-    Attributes:
-        mounted: The applications that are mounted, each with the template of its mount.
+    Routing leaves the route in the scope, which only lacks the prefixes above it. So the templates
+    are laid out once and looked up by route. Only a request that was answered before routing (by
+    a middleware) is matched against them. `mounted` are applications and where they are mounted.
     """
 
     def __init__(
@@ -149,14 +143,13 @@ class RouteTemplates:
                 mounts = (*above.mounts, full.path_regex)
                 yield from self._walk_below(full.app, replace(above, path=path, mounts=mounts))
             elif hasattr(full, "path_regex"):
-                methods = getattr(full, "methods", None)
                 yield _Template(
                     path,
                     path,
                     above.host,
                     above.mounts,
                     full.path_regex,
-                    None if methods is None else frozenset(methods),
+                    getattr(full, "methods", None),
                     (route, getattr(full, "endpoint", None)),
                     isinstance(route, WebSocketRoute),
                 )

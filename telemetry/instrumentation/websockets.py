@@ -10,10 +10,10 @@ from starlette.types import Message, Receive, Scope, Send
 from telemetry.instrumentation.labels import OTHER
 from telemetry.instrumentation.middleware import Measure, Measured
 from telemetry.instrumentation.routes import CountedPaths
+from telemetry.logger import limited_logger
 from telemetry.providers import METER, once_per_provider
-from telemetry.quiet import quiet_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 BUCKETS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Upper bounds of the duration histogram in seconds."""
@@ -31,11 +31,8 @@ class WebSocketRecorder:
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(METER)
         self._open: dict[str, set[object]] = {}
-        meter.create_observable_gauge(
-            "app_websockets_open",
-            callbacks=[self._observe_open],
-            description="WebSockets that have been accepted and not ended.",
-        )
+        described = "WebSockets that have been accepted and not ended."
+        meter.create_observable_gauge("app_websockets_open", [self._observe_open], "", described)
         self._opened = meter.create_counter(
             "app_websockets_opened", description="WebSockets that have been accepted."
         )

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _running: list[str] = []
 

@@ -12,14 +12,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.compatibility import guard_callbacks
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, newest
 from telemetry.sdk.safe import attributes, real, text
 from telemetry.sdk.snapshot import OVERFLOW, Identity, Kind, Snapshot, Stream, combined, key_of
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 
 class Collection:

@@ -1,13 +1,19 @@
 """What telemetry itself has lost or cannot do, as metrics with the prefix ``telemetry_``."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
+from telemetry.logger import limited_logger
 from telemetry.providers import METER, once_per_provider
 from telemetry.sdk.points import Number
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream
+
+_logger = limited_logger(__name__)
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 _dropped = Counter[str]()
 _failed_scrapes = Counter[str]()
@@ -25,8 +31,13 @@ def scrape_failed(reason: str) -> None:
 
 
 def push_failed() -> None:
-    """Count a push that its receiver did not take."""
+    """Count a push that its receiver did not take, and say in a line where that should be."""
     _failed_pushes[""] += 1
+    endpoints = [f"{name}={os.environ[name]}" for name in _ENDPOINTS if os.environ.get(name)]
+    _logger.warning(
+        "Metrics were not pushed. If nothing takes OTLP there, set another address: %s",
+        (endpoints or [f"{_ENDPOINTS[1]} is not set, it is http://localhost:4318"])[0],
+    )
 
 
 @once_per_provider

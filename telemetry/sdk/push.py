@@ -15,7 +15,7 @@ from telemetry.compatibility import (
     redirect,
     when_an_export_fails,
 )
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.collection import made_safe
@@ -24,7 +24,7 @@ from telemetry.sdk.safe import attributes
 from telemetry.sdk.service import Reading, Service
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream, attributes_of
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _CUMULATIVE = sdk.AggregationTemporality.CUMULATIVE
 

@@ -18,7 +18,7 @@ from telemetry.compatibility import (
     is_gunicorns_arbiter,
     series_limits,
 )
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.shutdown import flush, register_for_shutdown
@@ -28,7 +28,7 @@ from telemetry.sdk.workers.group import named_group, worker_group
 if TYPE_CHECKING:
     from telemetry.sdk.workers.worker import Worker
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _POLL_INTERVAL = 0.5
 _ATTEMPTS = 10

@@ -1,7 +1,6 @@
 """The last flush: soon, complete, and not for long."""
 
 import atexit
-import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +12,16 @@ from anyio.to_thread import run_sync
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 TIMEOUT = 5.0
 """Seconds that the end of a process waits for exporters, all of them together."""
 
 
 class _AtShutdown:
-    """What is to be called, in order, and how long that may still take."""
+    """What is to be called, and how long that may still take."""
 
     flushes: ClassVar[list[Callable[[], object]]] = []
     ends: ClassVar[list[Callable[[], object]]] = []
@@ -120,11 +121,10 @@ async def _flushing_lifespan(router: Router, scope: Scope, receive: Receive, sen
 
 
 def flush_after_lifespans() -> None:
-    """Flush when an application's lifespan has ended, before the server is told so.
+    """Flush when the lifespan of any application has ended, before the server is told so.
 
-    Servers end a process by a signal as soon as they are told (uvicorn raises the SIGTERM that
-    it was sent once more), so that functions registered with `atexit` come too late or not at
-    all. It holds for every application that starts from now on, since the lifespan is that of
-    the outermost one, which may not be the one that is measured.
+    Servers then end the process by a signal (uvicorn raises its SIGTERM once more), before or
+    without what is registered with `atexit`. The outermost application, which has the lifespan,
+    may not be the one that is measured.
     """
     setattr(Router, "lifespan", _flushing_lifespan)  # noqa: B010

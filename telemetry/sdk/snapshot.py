@@ -7,11 +7,11 @@ from enum import StrEnum
 from functools import partial, reduce
 from typing import Any
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
 from telemetry.sdk.sums import Sum
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 
 class Kind(StrEnum):

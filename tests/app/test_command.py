@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import free_port, get, run_module, service, wait_for
-from tests.support.series import total
+from tests.support.series import total, values
 
 run = partial(run_module, "app")
 
@@ -138,3 +138,13 @@ def test_it_says_where_the_metrics_really_are(tmp_path: Path, case: str) -> None
         for line in lines:
             if line.startswith("http") and "APP_URL" not in variables:
                 assert "app_requests_in_progress" in wait_for(partial(get, line), line)
+
+
+def test_durations_have_the_buckets_that_the_tutorial_shows(tmp_path: Path) -> None:
+    with service(tmp_path) as app:
+        app.get("/health")
+        bounds = values(app.series(), "app_requests_processing_time_seconds_bucket")
+    assert {le for le, *_ in bounds} == {
+        *("0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75"),
+        *("1.0", "2.5", "5.0", "7.5", "10.0", "+Inf"),
+    }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from telemetry.instrumentation.methods import known_methods
+from telemetry.instrumentation.labels import known_methods
 
 
 def test_the_registered_methods_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from tests.support.series import total, values
 
 @contextmanager
 def configured(folder: Path, **environment: str) -> Iterator[Service]:
-    with service(folder, environment=environment) as app:
+    with service(folder, environment={"OTEL_SERVICE_NAME": "shop", **environment}) as app:
         yield app
 
 

@@ -21,11 +21,8 @@ class Saturation:
         self._loop = LoopDelay(meter)
         self._threads = ThreadPool(meter)
         self._started: int | None = None
-        meter.create_observable_counter(
-            "app_worker_starts",
-            callbacks=[self._observe_start],
-            description="Processes of the service that have started to serve.",
-        )
+        described = "Processes of the service that have started to serve."
+        meter.create_observable_counter("app_worker_starts", [self._observe_start], "", described)
         observe_garbage_collection(meter)
 
     def watch(self) -> None:

@@ -66,9 +66,5 @@ def observe_garbage_collection(meter: Meter) -> None:
         for generation, counts in enumerate(gc.get_stats()):
             yield Observation(counts["collections"], {"cpython.gc.generation": generation})
 
-    meter.create_observable_counter(
-        "cpython.gc.collections",
-        [observe],
-        "{collection}",
-        "Runs of the garbage collector since the interpreter started.",
-    )
+    described = "Runs of the garbage collector since the interpreter started."
+    meter.create_observable_counter("cpython.gc.collections", [observe], "{collection}", described)

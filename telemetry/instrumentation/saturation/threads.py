@@ -9,6 +9,8 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+_Number = Callable[[CapacityLimiter], float]
+
 
 class ThreadPool:
     """The gauges ``app_thread_pool_in_use``, ``app_thread_pool_size``, ``app_thread_pool_waiting``.
@@ -21,21 +23,15 @@ class ThreadPool:
     def __init__(self, meter: Meter) -> None:
         # The loop is None under trio.
         self._loops: dict[CapacityLimiter, AbstractEventLoop | None] = {}
-        numbers: tuple[tuple[str, Callable[[CapacityLimiter], float], str], ...] = (
+        waiting = "Calls that wait for a worker thread."
+        numbers: tuple[tuple[str, _Number, str], ...] = (
             ("in_use", lambda each: each.borrowed_tokens, "Worker threads that run something."),
             ("size", lambda each: each.total_tokens, "Worker threads that may run at once."),
-            (
-                "waiting",
-                lambda each: each.statistics().tasks_waiting,
-                "Calls that wait for a worker thread.",
-            ),
+            ("waiting", lambda each: each.statistics().tasks_waiting, waiting),
         )
-        for name, number, description in numbers:
-            meter.create_observable_gauge(
-                f"app_thread_pool_{name}",
-                [partial(self._observe, number)],
-                description=description,
-            )
+        for name, number, described in numbers:
+            observe = partial(self._observe, number)
+            meter.create_observable_gauge(f"app_thread_pool_{name}", [observe], "", described)
 
     def watch(self) -> None:
         """Remember the limiter of the event loop that runs here, if one does."""
@@ -50,12 +46,10 @@ class ThreadPool:
             return
         self._loops[limiter] = loop
 
-    def _observe(
-        self, number: Callable[[CapacityLimiter], float], _: CallbackOptions
-    ) -> Iterable[Observation]:
+    def _observe(self, number: _Number, _: CallbackOptions) -> Iterable[Observation]:
         for limiter, loop in self._loops.copy().items():
             if loop is not None and loop.is_closed():
-                del self._loops[limiter]
+                self._loops.pop(limiter, None)
         total = sum(map(number, self._loops.copy()))
         if math.isfinite(total):
             yield Observation(total)

@@ -10,12 +10,12 @@ import anyio
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.exposition.negotiation import Headers, format_for, header
 from telemetry.sdk.exposition.page import Page, Writing, failure
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _TOKEN = "TELEMETRY_METRICS_TOKEN"
 _DENIED = f"The metrics need the header: Authorization: Bearer <the value of {_TOKEN}>\n"

@@ -13,11 +13,11 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.page import Page
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 MAX_CONNECTIONS = 32
 TIMEOUT = 15.0

@@ -9,12 +9,12 @@ from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import NamedTuple
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.negotiation import Format
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 TIMEOUT = 5.0
 """Seconds that a scrape waits for its page."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.registry import registry_text
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 _CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
 _DELAY = 1.0

@@ -22,12 +22,12 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.samples import Sample
 
 from telemetry.compatibility import collectors_of, is_opentelemetrys
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import calling
 from telemetry.sdk.exposition.text import names_of
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 _warn_once = cache(_logger.warning)
 
 MAX_SIZE = 16 * 2**20

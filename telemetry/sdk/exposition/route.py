@@ -1,6 +1,5 @@
 """Putting /metrics among an application's routes."""
 
-import logging
 from collections.abc import Callable, Sequence
 
 from fastapi import Request, Response
@@ -10,10 +9,11 @@ from starlette.applications import Starlette
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from telemetry.logger import get_logger
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.page import Page
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _PATH = "/metrics"
 _NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})

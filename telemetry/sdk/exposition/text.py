@@ -9,14 +9,14 @@ from typing import Any
 from prometheus_client.utils import floatToGoString
 
 from telemetry.compatibility import prometheus_names
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.points import Buckets, Exemplar, Number, Point
 from telemetry.sdk.safe import Real
 from telemetry.sdk.safe import attributes as safe_attributes
 from telemetry.sdk.snapshot import Identity, Kind, Snapshot, Stream, attributes_of, combined
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 # https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/.
 _SCOPE_LABEL = "otel_scope_name"

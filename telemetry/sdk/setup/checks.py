@@ -1,12 +1,13 @@
 """Wrong settings that OpenTelemetry passes over, each told in one line with the cure."""
 
-import logging
 import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 
 def _is_number(value: str) -> bool:
@@ -17,17 +18,14 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _names_something(value: str) -> bool:
-    return bool(value.replace(",", "").strip())
-
-
 def _has_a_scheme(value: str) -> bool:
     return "://" in value or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() == "grpc"
 
 
-def _are_pairs(value: str) -> bool:
-    return all("=" in pair for pair in value.split(",") if pair.strip())
-
+_ENDPOINT = (
+    _has_a_scheme,
+    "has no scheme. Nothing can be pushed there; put http:// or https:// before it.",
+)
 
 # By variable: what a value must be, and what is said of one that is not.
 _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
@@ -36,23 +34,17 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         "only true switches the SDK off. It stays on.",
     ),
     "OTEL_METRICS_EXPORTER": (
-        _names_something,
+        lambda value: bool(value.replace(",", "").strip()),
         "names no exporter. Unset it for /metrics, or set it to otlp, prometheus or none.",
     ),
-    "OTEL_EXPORTER_OTLP_ENDPOINT": (
-        _has_a_scheme,
-        "has no scheme. Nothing can be pushed there; put http:// or https:// before it.",
-    ),
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
-        _has_a_scheme,
-        "has no scheme. Nothing can be pushed there; put http:// or https:// before it.",
-    ),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": _ENDPOINT,
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": _ENDPOINT,
     "OTEL_METRIC_EXPORT_INTERVAL": (
         _is_number,
         "takes milliseconds, such as 15000 for 15 seconds. The default is taken, 60000.",
     ),
     "OTEL_RESOURCE_ATTRIBUTES": (
-        _are_pairs,
+        lambda value: all("=" in pair for pair in value.split(",") if pair.strip()),
         "takes key=value pairs with commas between them. What has no = is left out.",
     ),
     "PROMETHEUS_MULTIPROC_DIR": (
@@ -69,3 +61,10 @@ def check_settings() -> None:
         value = os.environ.get(variable, "").strip()
         if value and not is_right(value):
             _logger.error("%s=%s: %s", variable, value, what)
+    pushes = "otlp" in os.environ.get("OTEL_METRICS_EXPORTER", "")
+    named = "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if pushes and not named and not os.environ.get("OTEL_SERVICE_NAME"):
+        _logger.warning(
+            "OTEL_SERVICE_NAME is not set: the metrics are pushed as those of unknown_service, as "
+            "are those of every other service without a name. Set it to the service's name."
+        )

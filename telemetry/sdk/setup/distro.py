@@ -15,10 +15,7 @@ _SERVERS = ("asgi", "fastapi", "starlette")
 
 
 class Distro(BaseDistro):  # type: ignore[misc]
-    """What holds in a run under ``opentelemetry-instrument`` unless the environment differs.
-
-    Registered in the entry point group ``opentelemetry_distro``.
-    """
+    """What holds in a run under ``opentelemetry-instrument`` unless the environment differs."""
 
     def _configure(self, **_: Any) -> None:
         # The stable names of the semantic conventions for what contrib measures.
@@ -39,10 +36,7 @@ class Distro(BaseDistro):  # type: ignore[misc]
 
 
 class Configurator:
-    """Sets up the SDK in a run under ``opentelemetry-instrument``.
-
-    Registered in the entry point group ``opentelemetry_configurator``.
-    """
+    """Sets up the SDK in a run under ``opentelemetry-instrument``."""
 
     def configure(self, auto_instrumentation_version: str | None = None, **_: Any) -> None:
         """Set the global providers as the environment says."""

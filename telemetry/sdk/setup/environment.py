@@ -14,25 +14,21 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import (
-    Aggregation,
-    ExplicitBucketHistogramAggregation,
-    View,
-)
+from opentelemetry.sdk.metrics.view import Aggregation, View
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.compatibility import no_meter_provider_is_set
+from telemetry.compatibility import limit_foreign_loggers, no_meter_provider_is_set
+from telemetry.logger import get_logger
 from telemetry.providers import METER
-from telemetry.quiet import quieten
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.setup import exporters
 from telemetry.sdk.setup.checks import check_settings
 from telemetry.sdk.setup.exemplars import exemplar_filter
 from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import own_shutdown
-from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series
+from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series, without_extremes
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # The labels of the request metrics are bounded by the routes, the known methods and the
 # status codes. The SDK's own limit, 2,000 series of an instrument, is for labels that are
@@ -60,12 +56,11 @@ def global_meter_provider() -> ApiMeterProvider:
 def configure(resource_attributes: dict[str, str] | None = None) -> None:
     """Set the global providers, by ``OTEL_CONFIG_FILE`` or by the ``OTEL_*_EXPORTER`` variables.
 
-    Metrics go to ``/metrics`` unless something else is asked for; traces and logs go nowhere
-    unless it is. What cannot be set up is logged in one line each and never raised.
+    What cannot be set up is logged in one line each and never raised.
     """
     if disabled():
         return
-    quieten()
+    limit_foreign_loggers()
     check_settings()
     if path := os.environ.get(OTEL_CONFIG_FILE):
         _configure_from_file(path)
@@ -77,22 +72,19 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
 
 
 def _configure_from_file(path: str) -> None:
+    def failed(what: str) -> None:
+        _logger.error("%s=%s: %s", OTEL_CONFIG_FILE, path, what)
+
+    files = "config/ in this project's repository has files that work"
     if not Path(path).is_file():
-        _logger.error(
-            "%s=%s: file not found. Nothing is exported. config/ in this project's repository has "
-            "files that work.",
-            OTEL_CONFIG_FILE,
-            path,
-        )
+        failed(f"file not found. Nothing is exported. {files}.")
         return
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
     except ImportError:
-        _logger.error(
-            "%s=%s: a package is missing, install it: pip install 'fastapi-otel-metrics[config]'. "
-            "Nothing is exported.",
-            OTEL_CONFIG_FILE,
-            path,
+        failed(
+            "a package is missing, install it: pip install 'fastapi-otel-metrics[config]'. "
+            "Nothing is exported."
         )
         return
 
@@ -105,13 +97,9 @@ def _configure_from_file(path: str) -> None:
         loader.setLevel(level)
         configure_sdk(configuration)
     except Exception as error:
-        _logger.error(
-            "%s=%s: %s. Nothing is exported. config/ in this project's repository has files "
-            "that work; the format is https://opentelemetry.io/docs/languages/sdk-configuration/"
-            "declarative-configuration/.",
-            OTEL_CONFIG_FILE,
-            path,
-            exporters.line(error),
+        failed(
+            f"{exporters.line(error)}. Nothing is exported. {files}; the format is "
+            "https://opentelemetry.io/docs/languages/sdk-configuration/declarative-configuration/."
         )
     finally:
         loader.setLevel(level)
@@ -123,28 +111,25 @@ def _configure_from_file(path: str) -> None:
 
 
 def _configure_metrics(resource: Resource) -> None:
-    endpoint = None
+    readers: list[MetricReader] = []
     if exporters.PROMETHEUS in exporters.exporter_names(exporters.METRICS):
-        endpoint = _endpoint_reader()
-    readers: list[MetricReader] = [] if endpoint is None else [endpoint]
+        readers += _endpoint_readers()
     for name, exporter in exporters.create_exporters(exporters.METRICS):
         try:
-            readers.append(
-                exporter
-                if isinstance(exporter, MetricReader)
-                else PeriodicExportingMetricReader(exporter)
-            )
+            is_reader = isinstance(exporter, MetricReader)
+            readers.append(exporter if is_reader else PeriodicExportingMetricReader(exporter))
         except ValueError as error:
             _logger.error(
-                "OTEL_METRICS_EXPORTER=%s: cannot be set up: OTEL_METRIC_EXPORT_INTERVAL=%s: %s",
+                "OTEL_METRICS_EXPORTER=%s: cannot be set up: %s. OTEL_METRIC_EXPORT_INTERVAL=%s: "
+                "it takes milliseconds, such as 15000.",
                 name,
-                os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
                 exporters.line(error),
+                os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
             )
     pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
     # The least and the greatest duration, which /metrics does not show, cost a little. Where
     # histograms are pushed, the exporter's variables say how they are aggregated.
-    histogram = None if pushed else ExplicitBucketHistogramAggregation(record_min_max=False)
+    histogram = None if pushed else without_extremes()
     views = [_view(ObservableCounter, None), _view(Histogram, histogram)]
     provider = MeterProvider(
         metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
@@ -154,31 +139,26 @@ def _configure_metrics(resource: Resource) -> None:
 
 
 def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
-    return View(
-        instrument_type=kind,
-        meter_name=METER,
-        aggregation=aggregation,
-        **limit_of_series(_MAX_SERIES),
-    )
+    limit = limit_of_series(_MAX_SERIES)
+    return View(instrument_type=kind, meter_name=METER, aggregation=aggregation, **limit)
 
 
-def _endpoint_reader() -> EndpointReader | None:
+def _endpoint_readers() -> list[EndpointReader]:
     port = os.environ.get(OTEL_EXPORTER_PROMETHEUS_PORT, "").strip()
     if not port:
-        return EndpointReader()
+        return [EndpointReader()]
     if not port.isdecimal() or not 0 < int(port) < 65536:
         _logger.error(
             "%s=%s: not a port; valid are 1 to 65535. The metrics are not served.",
             OTEL_EXPORTER_PROMETHEUS_PORT,
             port,
         )
-        return None
-    return EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))
+        return []
+    return [EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))]
 
 
 def _configure_traces(resource: Resource) -> None:
-    created = list(exporters.create_exporters(exporters.TRACES))
-    if not created:
+    if not (created := list(exporters.create_exporters(exporters.TRACES))):
         # Without a provider no spans are made, which would take each request some time.
         return
     from opentelemetry.sdk.trace import TracerProvider
@@ -192,8 +172,7 @@ def _configure_traces(resource: Resource) -> None:
 
 
 def _configure_logs(resource: Resource) -> None:
-    created = list(exporters.create_exporters(exporters.LOGS))
-    if not created:
+    if not (created := list(exporters.create_exporters(exporters.LOGS))):
         return
     from opentelemetry._logs import set_logger_provider
     from opentelemetry.sdk._logs import LoggerProvider

@@ -1,6 +1,5 @@
 """Which measurements may become exemplars, as ``OTEL_METRICS_EXEMPLAR_FILTER`` says."""
 
-import logging
 import os
 
 from opentelemetry.context import Context
@@ -13,7 +12,9 @@ from opentelemetry.sdk.metrics import (
 )
 from opentelemetry.util.types import Attributes
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 
 class InSampledSpan(TraceBasedExemplarFilter):

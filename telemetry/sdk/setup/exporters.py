@@ -1,77 +1,59 @@
 """From the names in ``OTEL_METRICS_EXPORTER``, ``OTEL_TRACES_EXPORTER`` and so on to exporters."""
 
-import logging
 import os
 from collections.abc import Iterator
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
-_logger = logging.getLogger(__name__)
+from telemetry.logger import get_logger
+
+_logger = get_logger(__name__)
 
 PROMETHEUS = "prometheus"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _EXTRAS = {"otlp_proto_grpc": "pip install 'fastapi-otel-metrics[grpc]'"}
 
 
-class Signal(NamedTuple):
-    """One kind of telemetry, and the exporter that is taken where none is asked for.
-
-    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
-    """
-
-    name: str
-    default: str
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that lists the exporters."""
-        return f"OTEL_{self.name}_EXPORTER"
-
-    @property
-    def group(self) -> str:
-        """The group of entry points that exporters register in."""
-        return f"opentelemetry_{self.name.lower()}_exporter"
-
-
-METRICS = Signal("METRICS", PROMETHEUS)
-TRACES = Signal("TRACES", "none")
-LOGS = Signal("LOGS", "none")
+# As in the names of the environment variables.
+METRICS, TRACES, LOGS = "METRICS", "TRACES", "LOGS"
 
 
 class ConfigurationError(Exception):
     """What is wrong with a setting and what would be right, in one line."""
 
 
-def exporter_names(signal: Signal) -> list[str]:
-    """The exporters that are asked for, each once, without ``none``."""
-    listed = os.environ.get(signal.variable, "").strip() or signal.default
+def exporter_names(signal: str) -> list[str]:
+    """The exporters that are asked for, each once, without ``none``; by default ``prometheus``."""
+    default = PROMETHEUS if signal == METRICS else "none"
+    listed = os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip() or default
     chosen = dict.fromkeys(name.strip().lower() for name in listed.split(","))
     return [name for name in chosen if name not in ("", "none")]
 
 
-def create_exporters(signal: Signal) -> Iterator[tuple[str, Any]]:
-    """The exporters of a signal with their names, all but ``prometheus``.
-
-    One that cannot be created is logged in one line; the others are created all the same.
-    """
+def create_exporters(signal: str) -> Iterator[tuple[str, Any]]:
+    """The exporters of a signal with their names, all but ``prometheus``; what fails is logged."""
     for name in exporter_names(signal):
-        if signal is METRICS and name == PROMETHEUS:
+        if signal == METRICS and name == PROMETHEUS:
             continue
         try:
             yield name, _create(signal, name)
         except ConfigurationError as problem:
-            _logger.error("%s=%s: %s", signal.variable, name, problem)
+            _logger.error("OTEL_%s_EXPORTER=%s: %s", signal, name, problem)
 
 
-def _create(signal: Signal, name: str) -> Any:
+def _create(signal: str, name: str) -> Any:
     registered = _protocol(signal) if name == "otlp" else name
-    found = next(iter(entry_points(group=signal.group, name=registered)), None)
+    group = entry_points(group=f"opentelemetry_{signal.lower()}_exporter")
+    found = next(iter(group.select(name=registered)), None)
     if found is None:
         if registered in _EXTRAS:
             raise ConfigurationError(f"a package is missing, install it: {_EXTRAS[registered]}")
-        raise ConfigurationError(f"no such exporter; valid are {', '.join(_valid(signal))}")
+        valid = {"none", "otlp"} | group.names - {PROMETHEUS}
+        if signal == METRICS:
+            valid.add(PROMETHEUS)
+        raise ConfigurationError(f"no such exporter; valid are {', '.join(sorted(valid))}")
     try:
         return found.load()()
     except ImportError as error:
@@ -81,23 +63,14 @@ def _create(signal: Signal, name: str) -> Any:
         raise ConfigurationError(f"cannot be set up: {line(error)}") from error
 
 
-def _protocol(signal: Signal) -> str:
-    for variable in (f"OTEL_EXPORTER_OTLP_{signal.name}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL):
+def _protocol(signal: str) -> str:
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL):
         if value := os.environ.get(variable, "").strip():
-            break
-    else:
-        value = "http/protobuf"
-    if value not in _PROTOCOLS:
-        raise ConfigurationError(
-            f"{variable}={value} is unknown; valid are {', '.join(_PROTOCOLS)}"
-        )
-    return _PROTOCOLS[value]
-
-
-def _valid(signal: Signal) -> list[str]:
-    registered = {each.name for each in entry_points(group=signal.group)}
-    prometheus = {PROMETHEUS} if signal is METRICS else set[str]()
-    return sorted(registered - {PROMETHEUS} | prometheus | {"none", "otlp"})
+            if value in _PROTOCOLS:
+                return _PROTOCOLS[value]
+            valid = ", ".join(_PROTOCOLS)
+            raise ConfigurationError(f"{variable}={value} is unknown; valid are {valid}")
+    return _PROTOCOLS["http/protobuf"]
 
 
 def line(error: BaseException) -> str:

@@ -10,13 +10,10 @@ from telemetry.compatibility import handler_class
 def export_logging() -> None:
     """Have what is logged exported, where there is a logger provider that does.
 
-    OpenTelemetry's own instrumentation of logging does it for what reaches the root logger, as
-    its ``OTEL_PYTHON_LOG_*`` variables say. Here it does the same for loggers that keep their
-    records to themselves, as those of uvicorn, gunicorn and hypercorn do, the access log among
-    them. One without a handler, as uvicorn's with ``--no-access-log``, stays silent.
+    OpenTelemetry's own instrumentation does it for what reaches the root logger. Loggers that keep
+    their records to themselves, as those of servers do, are given its handler as well, unless they
+    have none, as with ``--no-access-log``. They are configured when the server is about to serve.
     https://opentelemetry-python-contrib.readthedocs.io/en/latest/instrumentation/logging/logging.html
-
-    To be called when the server is about to serve: it has configured its loggers then.
     """
     if type(_logs.get_logger_provider()).__module__.startswith(_logs.__name__):
         # Only the API's stand-in.

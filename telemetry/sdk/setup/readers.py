@@ -5,24 +5,16 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
-from telemetry.compatibility import (
-    add_metric_reader,
-    has_delta_temporality,
-    has_exponential_histograms,
-    metric_readers,
-    resource_of,
-    when_reader_is_added,
-    without_exponential_histograms,
-)
+from telemetry import compatibility
+from telemetry.logger import limited_logger
 from telemetry.providers import once_per_provider
-from telemetry.quiet import quiet_logger
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.push import Push, push_deltas
 from telemetry.sdk.service import Service
 from telemetry.sdk.shutdown import own_shutdown, register_for_shutdown
 from telemetry.sdk.workers.group import worker_group
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 
 class Readers:
@@ -30,49 +22,40 @@ class Readers:
 
     A provider that configuration has made has the readers that were asked for. Any other one is
     given a reader for ``/metrics``; where it takes none, as another vendor's, a log line says so.
-
-    Attributes:
-        endpoint: The reader that is shown on ``/metrics``, if any.
-        services: What the readers export, which the workers share.
+    `services` are what the readers export.
     """
 
     def __init__(self, provider: MeterProvider, configured: bool = False) -> None:
         self.endpoint: EndpointReader | None = None
         self.services: list[Service] = []
-        self._resource = resource_of(provider)
+        self._resource = compatibility.resource_of(provider)
         # Exponential histograms are shared apart from those with explicit buckets.
         self._by_histogram: dict[bool, Service] = {}
         self._pushes: list[Push] = []
         self._deltas: list[MetricReader] = []
         self._configured = provider if configured else None
-        readers = metric_readers(provider)
+        readers = compatibility.metric_readers(provider)
         if not configured:
             self._attach_endpoint(provider)
         for reader in sorted(readers, key=lambda each: not isinstance(each, EndpointReader)):
             self.add(reader)
-        when_reader_is_added(provider, self.add)
+        compatibility.when_reader_is_added(provider, self.add)
 
     def add(self, reader: MetricReader) -> None:
-        """Have a reader of the provider export what the service has measured.
-
-        Readers of other kinds than those that push periodically or serve ``/metrics`` are left
-        as they are.
-        """
+        """Have a reader that pushes or serves ``/metrics`` export what the service has measured."""
         if isinstance(reader, EndpointReader):
             self.endpoint = reader
             self._share(reader.service, False)
         elif isinstance(reader, PeriodicExportingMetricReader):
             if not self._pushes and not self._deltas:
                 self._flush_at_the_end()
-            if has_delta_temporality(reader):
+            if compatibility.has_delta_temporality(reader):
                 self._add_deltas(reader)
                 return
-            exponential = has_exponential_histograms(reader)
-            service = self._by_histogram.get(exponential)
-            if service is None:
-                service = Service(reader, "-exponential" if exponential else "")
-                self._share(service, exponential)
-            self._pushes.append(Push(reader, service))
+            exponential = compatibility.has_exponential_histograms(reader)
+            if exponential not in self._by_histogram:
+                self._share(Service(reader, "-exponential" if exponential else ""), exponential)
+            self._pushes.append(Push(reader, self._by_histogram[exponential]))
 
     def _share(self, service: Service, exponential: bool) -> None:
         service.resource = self._resource
@@ -91,8 +74,8 @@ class Readers:
 
     def _attach_endpoint(self, provider: MeterProvider) -> None:
         reader = EndpointReader()
-        if add_metric_reader(provider, reader):
-            without_exponential_histograms(provider, reader)
+        if compatibility.add_metric_reader(provider, reader):
+            compatibility.without_exponential_histograms(provider, reader)
             self.add(reader)
             return
         _logger.warning(

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 
 from telemetry.compatibility import started_as_worker
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 WORKER_GROUP = "TELEMETRY_WORKER_GROUP"
 """The environment variable that names the group, for process managers that are not recognised

@@ -21,12 +21,12 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from telemetry.quiet import quiet_logger
+from telemetry.logger import limited_logger
 from telemetry.sdk.snapshot import Snapshot, Stream
 from telemetry.sdk.workers import folder
 from telemetry.sdk.workers.group import has_ended, is_named, process_name
 
-_logger = quiet_logger(__name__)
+_logger = limited_logger(__name__)
 
 INTERVAL = 0.5
 """Seconds between two publications, of which a worker that is killed loses the last."""

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from telemetry.compatibility import prometheus_names
-from telemetry.quiet import OncePerMinute
+from telemetry.logger import OncePerMinute
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition import text as module
 from telemetry.sdk.exposition.text import TextWriter

@@ -61,6 +61,27 @@ def test_a_right_one_is_none(
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "lines"),
+    [
+        ("OTEL_SERVICE_NAME", "", 1),
+        ("OTEL_SERVICE_NAME", "shop", 0),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop", 0),
+    ],
+)
+def test_a_push_without_a_name_of_the_service_is_one_line(
+    variable: str,
+    value: str,
+    lines: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "otlp,prometheus")
+    monkeypatch.setenv(variable, value)
+    check_settings()
+    assert len(caplog.messages) == lines
+
+
 def test_grpc_takes_an_endpoint_without_a_scheme(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,7 +14,7 @@ from threading import Event, Thread
 import pytest
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from telemetry.quiet import OncePerMinute
+from telemetry.logger import OncePerMinute
 from telemetry.sdk.points import Number
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 from telemetry.sdk.workers import folder as folder_module
