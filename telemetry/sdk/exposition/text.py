@@ -42,10 +42,11 @@ class _Family:
 
     name: str
     sample: str  # The name of its samples but for a histogram's suffixes.
-    created: bool
-    exemplars: bool
     header: str
     streams: list[tuple[Identity, dict[str, str]]]
+    # Only OpenMetrics has exemplars, and lines that say when a series began.
+    created: bool
+    exemplars: bool
     series: dict[Identity, dict[str, _Series]] = field(default_factory=dict)
 
 
@@ -61,8 +62,7 @@ class TextWriter:
 
     def __init__(self, openmetrics: bool, created: bool = True) -> None:
         self._openmetrics = openmetrics
-        # Only OpenMetrics has lines that say when a series began.
-        self._created = openmetrics and created
+        self._created = created
         self._definitions: object = None
         self._families: list[_Family] = []
         self._names: set[str] = set()
@@ -108,9 +108,8 @@ class TextWriter:
         self._names = {"target_info"}
         families: dict[str, _Family] = {}
         # Counters, which can do with one name only, come after those that cannot.
-        for sample, group in sorted(
-            groups.items(), key=lambda item: item[1][0].kind == Kind.COUNTER
-        ):
+        for sample in sorted(groups, key=lambda each: groups[each][0].kind == Kind.COUNTER):
+            group = groups[sample]
             family = self._family(sample, group)
             if family is not None:
                 families[sample] = family
@@ -138,17 +137,12 @@ class TextWriter:
         header = f"# HELP {described} {description}\n# TYPE {described} {kind}\n"
         if self._openmetrics and unit:
             header += f"# UNIT {described} {unit}\n"
-        return _Family(
-            name,
-            sample,
-            self._created and kind in (Kind.COUNTER, Kind.HISTOGRAM),
-            self._openmetrics and kind in (Kind.COUNTER, Kind.HISTOGRAM),
-            header,
-            [
-                (each.identity, {} if each.scope == first.scope else {_SCOPE_LABEL: each.scope})
-                for each in group
-            ],
-        )
+        counts = self._openmetrics and kind in (Kind.COUNTER, Kind.HISTOGRAM)
+        streams = [
+            (each.identity, {} if each.scope == first.scope else {_SCOPE_LABEL: each.scope})
+            for each in group
+        ]
+        return _Family(name, sample, header, streams, counts and self._created, counts)
 
     def _series(self, family: _Family, snapshot: Snapshot) -> Iterable[str]:
         shown: dict[str, tuple[str, Stream, Point]] = {}
