@@ -8,8 +8,7 @@ from functools import partial, reduce
 from typing import Any
 
 from telemetry.logger import limited_logger
-from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
-from telemetry.sdk.sums import Sum
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, Sum
 
 _logger = limited_logger(__name__)
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.sdk.points import Number
+from telemetry.sdk.points import Number, Sum, added
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream
-from telemetry.sdk.sums import Sum, added
 
 DURATIONS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)
 
