@@ -1,8 +1,9 @@
 """Replicas of the application on hosts of their own, as docker-compose.scale.yaml runs them:
 the real load balancer in front of them, and the real Prometheus, with the repository's files.
 
-All times of prometheus.scale.yml and of the rules are a quarter of what they are there. More
-would be too much: Prometheus itself takes up to ten seconds to follow a discovery.
+All times of prometheus.scale.yml and of the rules are a quarter of what they are there, and alerts
+wait for 15 seconds. More would be too much: Prometheus itself takes up to ten seconds to follow a
+discovery.
 """
 
 import http.client
@@ -230,7 +231,7 @@ class Fleet:
                 for rule in group["rules"]:
                     rule["expr"] = _faster(rule["expr"])
                     if "for" in rule:
-                        rule["for"] = _faster(rule["for"])
+                        rule["for"] = "15s"
             (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
         config: dict[str, Any] = yaml.safe_load(
             _faster((ROOT / "prometheus/prometheus.scale.yml").read_text())
