@@ -7,14 +7,7 @@ from dataclasses import replace
 from math import frexp
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import (
-    ExponentialHistogram,
-    Gauge,
-    Histogram,
-    Metric,
-    MetricsData,
-    Sum,
-)
+import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -24,19 +17,7 @@ from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, newest
 from telemetry.sdk.safe import attributes, real, text
-from telemetry.sdk.snapshot import (
-    COUNTER,
-    EXPONENTIAL,
-    GAUGE,
-    HISTOGRAM,
-    OVERFLOW,
-    UP_DOWN_COUNTER,
-    Identity,
-    Snapshot,
-    Stream,
-    combined,
-    key_of,
-)
+from telemetry.sdk.snapshot import OVERFLOW, Identity, Kind, Snapshot, Stream, combined, key_of
 
 _logger = limited_logger(__name__)
 
@@ -47,29 +28,24 @@ class Collection:
     It remembers from one snapshot to the next since when a series has been there: the SDK gives
     series that are born while it collects, as those of observable instruments are, the time of
     that collection, before which they have counted already. They began after the collection
-    before, which did not have them yet.
-
-    The SDK has one mapping of attributes for each series, for as long as the series is there:
-    its text is made once.
-
-    It also keeps the newest exemplar of each bucket, which the SDK forgets once it was collected:
-    a worker collects twice a second, and a scrape comes every few seconds.
+    before, which did not have them yet. It also keeps the newest exemplar of each bucket, which
+    the SDK forgets once it was collected: a worker collects twice a second.
     """
 
     def __init__(self) -> None:
-        self.started = self._previous = _now()
+        self.started = self._previous = time.time_ns() // 1_000_000
         self._starts: dict[tuple[Identity, str], int] = {}
         self._exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
+        # The SDK has one mapping of attributes for as long as a series is there.
         self._keys: dict[int, tuple[Any, str]] = {}
         self._told: set[tuple[str, Identity]] = set()
         guard_callbacks(guarded)
 
-    def snapshot(self, data: MetricsData, began: int) -> Snapshot:
+    def snapshot(self, data: sdk.MetricsData, began: int) -> Snapshot:
         """What has been collected, with cumulative temporality, since a time in milliseconds.
 
-        A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction). A
-        point whose value is none is left out, with a log line that names the instrument. Points
-        whose attributes are the same when they are made safe are added up.
+        A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction); other
+        points are left out. Points whose attributes are the same once made safe are added up.
         """
         snapshot = Snapshot(self.started)
         exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
@@ -125,18 +101,18 @@ class Collection:
             new = [_exemplar(own, each) for each in point.exemplars]
             exemplars = newest([*exemplars, *new])
         start = 0
-        if own.kind != GAUGE:
+        if own.kind != Kind.GAUGE:
             start = point.start_time_unix_nano // 1_000_000
             if start >= began or (own.identity, key) in self._starts:
                 start = self._starts.setdefault((own.identity, key), self._previous)
-        if own.kind not in (HISTOGRAM, EXPONENTIAL):
+        if own.kind not in (Kind.HISTOGRAM, Kind.EXPONENTIAL):
             value = real(point.value)
             rounded = isinstance(point.value, int) and isinstance(value, float)
             if rounded and self._is_new("rounded", own):
                 _logger.warning(f"Integers of the metric {own.name}, of over 64 bits, are rounded")
             return Number(value, start, exemplars)
         numbers = (real(point.sum), point.count, real(point.min), real(point.max))
-        if own.kind == HISTOGRAM:
+        if own.kind == Kind.HISTOGRAM:
             return Buckets(list(point.bucket_counts), *numbers, start, exemplars)
         positive, negative = (
             (side.offset, list(side.bucket_counts)) for side in (point.positive, point.negative)
@@ -149,9 +125,9 @@ class Collection:
 def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
     value = real(exemplar.value)
     bucket = 0
-    if stream.kind == HISTOGRAM:
+    if stream.kind == Kind.HISTOGRAM:
         bucket = bisect_left(stream.bounds, value)
-    elif stream.kind == EXPONENTIAL:
+    elif stream.kind == Kind.EXPONENTIAL:
         # One for each power of two, however fine the buckets are at present.
         bucket = 2 * frexp(value)[1] + (value < 0)
     in_span = exemplar.trace_id is not None
@@ -165,10 +141,6 @@ def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
     )
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _leave_out(named: str, error: Exception) -> None:
     health.dropped("invalid_value")
     # Each metric has a line of its own a minute, whatever its values are.
@@ -176,36 +148,30 @@ def _leave_out(named: str, error: Exception) -> None:
     _logger.warning(f"A value of the metric {named} is left out: %s", error)
 
 
-def made_safe(data: MetricsData) -> MetricsData:
+def made_safe(data: sdk.MetricsData) -> sdk.MetricsData:
     """Metrics of any temporality as every exporter takes them, without what none can carry."""
-    return MetricsData(
+    return sdk.MetricsData(
         [
-            replace(
-                resource,
-                resource=Resource(
-                    attributes(resource.resource.attributes), resource.resource.schema_url
-                ),
-                scope_metrics=[
-                    replace(
-                        scope,
-                        scope=_safe_scope(scope.scope),
-                        metrics=list(_safe_metrics(scope.metrics)),
-                    )
-                    for scope in resource.scope_metrics
-                ],
+            sdk.ResourceMetrics(
+                Resource(attributes(each.resource.attributes), each.resource.schema_url),
+                [_safe_scope_metrics(of_scope) for of_scope in each.scope_metrics],
+                each.schema_url,
             )
-            for resource in data.resource_metrics
+            for each in data.resource_metrics
         ]
     )
 
 
+def _safe_scope_metrics(given: sdk.ScopeMetrics) -> sdk.ScopeMetrics:
+    scope, metrics = _safe_scope(given.scope), list(_safe_metrics(given.metrics))
+    return replace(given, scope=scope, metrics=metrics)
+
+
 def _safe_scope(scope: InstrumentationScope) -> InstrumentationScope:
-    return InstrumentationScope(
-        text(scope.name), text(scope.version or ""), text(scope.schema_url or "")
-    )
+    return InstrumentationScope(text(scope.name), text(scope.version), text(scope.schema_url))
 
 
-def _safe_metrics(metrics: Iterable[Metric]) -> Iterator[Metric]:
+def _safe_metrics(metrics: Iterable[sdk.Metric]) -> Iterator[sdk.Metric]:
     for metric in metrics:
         points = list[Any]()
         for point in metric.data.data_points:
@@ -214,7 +180,7 @@ def _safe_metrics(metrics: Iterable[Metric]) -> Iterator[Metric]:
             except Exception as error:
                 _leave_out(metric.name, error)
         if points:
-            name, description = text(metric.name), text(metric.description or "")
+            name, description = text(metric.name), text(metric.description)
             data: Any = metric.data
             data = replace(data, data_points=points)
             yield replace(metric, name=name, description=description, data=data)
@@ -232,33 +198,32 @@ def _safe_point(point: Any) -> Any:
     return replace(point, attributes=attributes(point.attributes), **safe)
 
 
-def _metrics(data: MetricsData) -> Iterator[tuple[InstrumentationScope, Metric]]:
+def _metrics(data: sdk.MetricsData) -> Iterator[tuple[InstrumentationScope, sdk.Metric]]:
     for resource in data.resource_metrics:
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 yield scope.scope, metric
 
 
-def _stream(scope: InstrumentationScope, metric: Metric) -> Stream:
+def _stream(scope: InstrumentationScope, metric: sdk.Metric) -> Stream:
     bounds: Sequence[float] = ()
     match metric.data:
-        case Sum(is_monotonic=monotonic):
-            kind = COUNTER if monotonic else UP_DOWN_COUNTER
-        case Gauge():
-            kind = GAUGE
-        case ExponentialHistogram():
-            kind = EXPONENTIAL
-        case Histogram(data_points=points):
-            kind = HISTOGRAM
+        case sdk.Sum(is_monotonic=monotonic):
+            kind = Kind.COUNTER if monotonic else Kind.UP_DOWN_COUNTER
+        case sdk.Gauge():
+            kind = Kind.GAUGE
+        case sdk.ExponentialHistogram():
+            kind = Kind.EXPONENTIAL
+        case sdk.Histogram(data_points=points):
+            kind = Kind.HISTOGRAM
             bounds = points[0].explicit_bounds if points else ()
-    scope = _safe_scope(scope)
     return Stream(
-        scope.name,
-        scope.version or "",
-        scope.schema_url or "",
+        text(scope.name),
+        text(scope.version),
+        text(scope.schema_url),
         text(metric.name),
-        text(metric.unit or ""),
-        text(metric.description or ""),
+        text(metric.unit),
+        text(metric.description),
         kind,
         tuple(map(float, bounds)),
     )

@@ -2,14 +2,15 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from telemetry.logger import limited_logger
 from telemetry.providers import METER, once_per_provider
 from telemetry.sdk.points import Number
-from telemetry.sdk.snapshot import GAUGE, Snapshot, Stream
+from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 
 _logger = limited_logger(__name__)
 
@@ -17,7 +18,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOIN
 
 _dropped = Counter[str]()
 _failed_scrapes = Counter[str]()
-_failed_pushes = Counter[str]()
+_failed_pushes = Counter({"": 0})
 
 
 def dropped(reason: str, points: int = 1) -> None:
@@ -49,7 +50,8 @@ def observe(provider: MeterProvider) -> None:
         ("telemetry.scrapes.failed", _failed_scrapes, "Scrapes not answered with the metrics."),
         ("telemetry.pushes.failed", _failed_pushes, "Pushes that the receiver did not take."),
     ):
-        meter.create_observable_counter(name, [_callback(counts)], description=description)
+        callback = partial(_observed, counts)
+        meter.create_observable_counter(name, [callback], description=description)
     # Up-down counters of living workers are added up.
     meter.create_observable_up_down_counter(
         "telemetry.workers",
@@ -64,16 +66,10 @@ def add_state(snapshot: Snapshot, data_age: float, sharing_failed: bool) -> None
         ("telemetry.worker.data.age", "s", data_age, "Age of the oldest worker's metrics."),
         ("telemetry.sharing.failed", "", int(sharing_failed), "1 if workers cannot share."),
     ):
-        points = {"{}": Number(value, 0)}
-        stream = Stream(METER, "", "", name, unit, description, GAUGE, (), 0, dict(points))
+        stream = Stream(METER, "", "", name, unit, description, Kind.GAUGE, ())
+        stream.points["{}"] = Number(value, 0)
         snapshot.streams[stream.identity] = stream
 
 
-def _callback(counts: Counter[str]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    def observations(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(n, {"reason": each} if each else {}) for each, n in counts.items()]
-
-    return observations
-
-
-_failed_pushes[""] = 0
+def _observed(counts: Counter[str], _: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(n, {"reason": each} if each else {}) for each, n in counts.items()]

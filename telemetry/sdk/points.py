@@ -2,10 +2,42 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
-from telemetry.sdk.safe import Real
-from telemetry.sdk.sums import added
+from telemetry.sdk.safe import Real, bounded
+
+
+class Sum(float):
+    """A sum of floats, and in `rest` what rounding has taken from it.
+
+    So it is the same in whatever order they are added up. A worker that ends moves from one place
+    of the service's sum to another. With floats alone the sum would become less by its last bit
+    then, which Prometheus takes for a counter that begins at zero.
+    """
+
+    __slots__ = ("rest",)
+    rest: float
+
+    def __new__(cls, rounded: float, rest: float) -> "Sum":
+        """Move as much as possible of the rest into the sum."""
+        total = rounded + rest
+        self = super().__new__(cls, total)
+        self.rest = rest - (total - rounded)
+        return self
+
+
+def added(one: Real, other: Real) -> Real:
+    """The sum of two numbers, either of which may be a sum already."""
+    total = one + other
+    if isinstance(total, int):
+        return bounded(total)
+    if not isfinite(total):
+        return total
+    # Knuth's two-sum: what adding these two floats has cost.
+    part = total - one
+    lost = (one - (total - part)) + (other - part)
+    return Sum(total, lost + getattr(one, "rest", 0.0) + getattr(other, "rest", 0.0))
 
 
 class Exemplar(NamedTuple):
@@ -69,15 +101,8 @@ class Buckets(NamedTuple):
 
     def plus(self, other: "Buckets") -> "Buckets":
         """The sum of two with the same bounds."""
-        return Buckets(
-            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
-            added(self.sum, other.sum),
-            self.total + other.total,
-            min(self.min, other.min),
-            max(self.max, other.max),
-            min(self.start, other.start),
-            _newest_of(self, other),
-        )
+        counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        return Buckets(counts, *_summary(self, other))
 
 
 class Exponential(NamedTuple):
@@ -107,13 +132,20 @@ class Exponential(NamedTuple):
             self.zeros + other.zeros,
             _sum((self.positive, other.positive), shifts),
             _sum((self.negative, other.negative), shifts),
-            added(self.sum, other.sum),
-            self.total + other.total,
-            min(self.min, other.min),
-            max(self.max, other.max),
-            min(self.start, other.start),
-            _newest_of(self, other),
+            *_summary(self, other),
         )
+
+
+def _summary(one: Any, other: Any) -> tuple[Real, int, Real, Real, int, Sequence[Exemplar]]:
+    """What histograms of both kinds have: from the sum of all values to the exemplars."""
+    return (
+        added(one.sum, other.sum),
+        one.total + other.total,
+        min(one.min, other.min),
+        max(one.max, other.max),
+        min(one.start, other.start),
+        _newest_of(one, other),
+    )
 
 
 def _newest_of(one: "Point", other: "Point") -> Sequence[Exemplar]:

@@ -4,25 +4,8 @@ from collections.abc import Callable
 from time import time_ns
 from typing import Any
 
+import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    ExponentialHistogram,
-    ExponentialHistogramDataPoint,
-    Gauge,
-    Histogram,
-    HistogramDataPoint,
-    Metric,
-    MetricReader,
-    MetricsData,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
-from opentelemetry.sdk.metrics.export import (
-    Buckets as SdkBuckets,
-)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -39,22 +22,14 @@ from telemetry.sdk.collection import made_safe
 from telemetry.sdk.points import Buckets, Exponential, Number, Point
 from telemetry.sdk.safe import attributes
 from telemetry.sdk.service import Reading, Service
-from telemetry.sdk.snapshot import (
-    COUNTER,
-    EXPONENTIAL,
-    GAUGE,
-    HISTOGRAM,
-    Snapshot,
-    Stream,
-    attributes_of,
-)
+from telemetry.sdk.snapshot import Kind, Snapshot, Stream, attributes_of
 
 _logger = limited_logger(__name__)
 
-_CUMULATIVE = AggregationTemporality.CUMULATIVE
+_CUMULATIVE = sdk.AggregationTemporality.CUMULATIVE
 
 
-class NoRecordedValues(MetricsData):
+class NoRecordedValues(sdk.MetricsData):
     """Series that have ended: they are sent with OTLP's flag for that, without a value."""
 
 
@@ -65,13 +40,9 @@ class Push:
     ``/metrics``. A series that is no more, as the gauges of a worker that has ended, is ended at
     the receiver at the next interval, which otherwise would show it for some minutes:
     https://opentelemetry.io/docs/specs/otel/metrics/data-model/#no-recorded-value.
-
-    Parameters:
-        reader: Exports what it collects, with cumulative temporality.
-        service: What is exported.
     """
 
-    def __init__(self, reader: MetricReader, service: Service) -> None:
+    def __init__(self, reader: sdk.MetricReader, service: Service) -> None:
         self._service = service
         self._name = f"pushed-{len(service.pushing)}"
         service.pushing.append(self)
@@ -89,7 +60,7 @@ class Push:
             # Before they are exported: another worker may lead as soon as they are.
             self._service.save(self._name, _gauges(reading.snapshot))
         # At the time of reading: another worker may have begun to push meanwhile.
-        data = metrics_data(reading.snapshot, reading.resource, now=reading.time)
+        data = metrics_data(reading.snapshot, reading.resource, now=reading.time_ns)
         self._export(data, timeout_millis=timeout_millis)
         if gone.streams:
             data = metrics_data(gone, reading.resource, NoRecordedValues)
@@ -116,16 +87,12 @@ class Push:
                 _logger.warning("The metrics were not pushed: %r", error)
 
 
-def push_deltas(reader: MetricReader) -> None:
-    """Have a reader that collects deltas push them as they are, but for values made safe.
-
-    Parameters:
-        reader: Exports what it collects.
-    """
+def push_deltas(reader: sdk.MetricReader) -> None:
+    """Have a reader that collects deltas push them as they are, but for values made safe."""
     when_an_export_fails(reader, health.push_failed)
     guard_callbacks(guarded)
 
-    def receive(metrics_data: MetricsData, **options: Any) -> None:
+    def receive(metrics_data: sdk.MetricsData, **options: Any) -> None:
         export(made_safe(metrics_data), **options)
 
     export = redirect(reader, receive)
@@ -133,7 +100,7 @@ def push_deltas(reader: MetricReader) -> None:
 
 def _gauges(snapshot: Snapshot) -> Snapshot:
     streams = snapshot.streams.items()
-    return Snapshot(streams={key: stream for key, stream in streams if stream.kind == GAUGE})
+    return Snapshot(streams={key: stream for key, stream in streams if stream.kind == Kind.GAUGE})
 
 
 def _without(before: Snapshot, now: Snapshot) -> Snapshot:
@@ -150,33 +117,33 @@ def _without(before: Snapshot, now: Snapshot) -> Snapshot:
 def metrics_data(
     snapshot: Snapshot,
     resource: Resource,
-    kind: type[MetricsData] = MetricsData,
+    kind: type[sdk.MetricsData] = sdk.MetricsData,
     now: int | None = None,
-) -> MetricsData:
+) -> sdk.MetricsData:
     """A snapshot as the SDK's data, for an exporter; measured now, or at the given time."""
     now = time_ns() if now is None else now
-    scopes: dict[tuple[str, str, str], list[Metric]] = {}
+    scopes: dict[tuple[str, str, str], list[sdk.Metric]] = {}
     for stream in snapshot.streams.values():
-        metric = Metric(stream.name, stream.description, stream.unit, _data(stream, now))
+        metric = sdk.Metric(stream.name, stream.description, stream.unit, _data(stream, now))
         scope = (stream.scope, stream.version, stream.schema_url)
         scopes.setdefault(scope, []).append(metric)
     scope_metrics = [
-        ScopeMetrics(InstrumentationScope(*scope), metrics, scope[2])
+        sdk.ScopeMetrics(InstrumentationScope(*scope), metrics, scope[2])
         for scope, metrics in scopes.items()
     ]
     resource = Resource(attributes(resource.attributes), resource.schema_url)
-    return kind([ResourceMetrics(resource, scope_metrics, resource.schema_url)])
+    return kind([sdk.ResourceMetrics(resource, scope_metrics, resource.schema_url)])
 
 
 def _data(stream: Stream, now: int) -> Any:
     points: list[Any] = [_point(stream, *item, now) for item in stream.points.items()]
-    if stream.kind == HISTOGRAM:
-        return Histogram(points, _CUMULATIVE)
-    if stream.kind == EXPONENTIAL:
-        return ExponentialHistogram(points, _CUMULATIVE)
-    if stream.kind == GAUGE:
-        return Gauge(points)
-    return Sum(points, _CUMULATIVE, is_monotonic=stream.kind == COUNTER)
+    if stream.kind == Kind.HISTOGRAM:
+        return sdk.Histogram(points, _CUMULATIVE)
+    if stream.kind == Kind.EXPONENTIAL:
+        return sdk.ExponentialHistogram(points, _CUMULATIVE)
+    if stream.kind == Kind.GAUGE:
+        return sdk.Gauge(points)
+    return sdk.Sum(points, _CUMULATIVE, is_monotonic=stream.kind == Kind.COUNTER)
 
 
 def _point(stream: Stream, key: str, point: Point, now: int) -> Any:
@@ -193,13 +160,13 @@ def _point(stream: Stream, key: str, point: Point, now: int) -> Any:
     ]
     match point:
         case Number(value=value):
-            return NumberDataPoint(attributes, start, now, value, exemplars)
+            return sdk.NumberDataPoint(attributes, start, now, value, exemplars)
         case Buckets(counts, sum_, total, least, most):
-            return HistogramDataPoint(
+            return sdk.HistogramDataPoint(
                 attributes, start, now, total, sum_, counts, stream.bounds, least, most, exemplars
             )
         case Exponential():
-            return ExponentialHistogramDataPoint(
+            return sdk.ExponentialHistogramDataPoint(
                 attributes,
                 start,
                 now,
@@ -207,8 +174,8 @@ def _point(stream: Stream, key: str, point: Point, now: int) -> Any:
                 point.sum,
                 point.scale,
                 point.zeros,
-                SdkBuckets(*point.positive),
-                SdkBuckets(*point.negative),
+                sdk.Buckets(*point.positive),
+                sdk.Buckets(*point.negative),
                 0,
                 point.min,
                 point.max,

@@ -16,12 +16,7 @@ def bounded(value: Real) -> Real:
 
 
 def real(value: Any) -> Real:
-    """A number of any type as an int or a float.
-
-    Raises:
-        TypeError: It is not a real number.
-        OverflowError: It is greater than any float.
-    """
+    """A number of any type as an int or a float, or a TypeError where it is not a real number."""
     if type(value) is float:
         number: float = value
         return number
@@ -34,8 +29,9 @@ def real(value: Any) -> Real:
         return float(value)
 
 
-def text(value: str) -> str:
+def text(value: str | None) -> str:
     r"""The same text as valid UTF-8: half of a surrogate pair is written as ``\udc80``."""
+    value = value or ""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 

@@ -36,15 +36,12 @@ _SERIES = 2_000
 
 
 class Reading(NamedTuple):
-    """What was measured, what it is about, whether that is more than one process, and when.
-
-    `time` is in nanoseconds since the epoch.
-    """
+    """What was measured, what it is about, whether that is more than one process, and when."""
 
     snapshot: Snapshot
     resource: Resource
     several: bool
-    time: int = 0
+    time_ns: int
 
 
 class Pushing(Protocol):
@@ -64,18 +61,15 @@ class Service:
     shows, pushes and flushes nothing that it has inherited. Where it measures something itself,
     it joins as a further worker of the group.
 
-    Parameters:
-        reader: Collects with cumulative temporality, and hands what it collects to `receive`.
-        suffix: Tells its group apart from that of another reader of the same provider.
-
-    Attributes:
-        resource: What the provider is about, as it was before the process was forked: the SDK
-            gives each child another ``service.instance.id``, even in the place of a user's own.
-        pushing: What is flushed when the process ends.
+    The reader collects with cumulative temporality, and hands what it collects to `receive`. The
+    suffix tells its group apart from that of another reader of the same provider.
     """
 
     def __init__(self, reader: MetricReader, suffix: str = "") -> None:
+        # As it was before the process was forked: the SDK gives each child another
+        # service.instance.id, even in the place of a user's own.
         self.resource: Resource | None = None
+        # What is flushed when the process ends.
         self.pushing: list[Pushing] = []
         self._suffix = suffix
         self._reader = reader
@@ -118,12 +112,7 @@ class Service:
         self._received = data
 
     def read(self) -> Reading:
-        """What the service has measured so far. One thread reads at a time.
-
-        Raises:
-            Exception: What the SDK raises when it collects.
-            OSError: What the other workers have measured cannot be read.
-        """
+        """What the service has measured so far. One thread reads at a time."""
         with self._lock:
             now = time.time_ns()
             snapshot, resource = self._collect()
@@ -164,11 +153,7 @@ class Service:
         return self._has_joined
 
     def when_leading(self, duty: Callable[[], None]) -> None:
-        """Call a function from time to time in the worker that leads the group.
-
-        Parameters:
-            duty: What only one worker should do; it returns soon.
-        """
+        """Call a function that returns soon from time to time in the worker that leads."""
         self._duties.append(duty)
 
     def save(self, name: str, snapshot: Snapshot) -> None:

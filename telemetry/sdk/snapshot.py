@@ -3,21 +3,25 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial, reduce
 from typing import Any
 
 from telemetry.logger import limited_logger
-from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
-from telemetry.sdk.sums import Sum
+from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, Sum
 
 _logger = limited_logger(__name__)
 
-COUNTER = "counter"
-UP_DOWN_COUNTER = "up_down_counter"
-GAUGE = "gauge"
-HISTOGRAM = "histogram"
 
-EXPONENTIAL = "exponential_histogram"
+class Kind(StrEnum):
+    """What a metric's points are, and so how they add up."""
+
+    COUNTER = "counter"
+    UP_DOWN_COUNTER = "up_down_counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    EXPONENTIAL = "exponential_histogram"
+
 
 OVERFLOW = '{"otel.metric.overflow":true}'
 """The attributes of the series that has what no other one has, when a metric has reached its limit
@@ -25,12 +29,12 @@ of series: https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attrib
 
 Identity = tuple[str, str, int]
 
-_POINTS: dict[str, Callable[..., Point]] = {
-    COUNTER: Number,
-    UP_DOWN_COUNTER: Number,
-    GAUGE: Number,
-    HISTOGRAM: Buckets,
-    EXPONENTIAL: Exponential,
+_POINTS: dict[Kind, Callable[..., Point]] = {
+    Kind.COUNTER: Number,
+    Kind.UP_DOWN_COUNTER: Number,
+    Kind.GAUGE: Number,
+    Kind.HISTOGRAM: Buckets,
+    Kind.EXPONENTIAL: Exponential,
 }
 
 
@@ -48,7 +52,7 @@ class Stream:
     name: str
     unit: str
     description: str
-    kind: str
+    kind: Kind
     bounds: tuple[float, ...]
     ordinal: int = 0
     points: dict[str, Point] = field(default_factory=dict)
@@ -82,19 +86,15 @@ class Snapshot:
         Counters, up-down counters and histograms are summed; of two gauges with the same
         attributes the later one stays. Where the definitions of a metric differ, since the code
         was changed in between, the later one holds; the older points are kept if they can be
-        added to points of the later definition.
-
-        Parameters:
-            later: The other process's snapshot, which stays as it is.
-            ended: The other process has ended: its gauges and up-down counters ended with it.
-            attributes: Attributes that its gauges get.
+        added to points of the later definition. If the process has `ended`, so have its gauges
+        and up-down counters. Its gauges get the `attributes`.
         """
         self.started = max(self.started, later.started)
         for identity, stream in later.streams.items():
-            if ended and stream.kind in (GAUGE, UP_DOWN_COUNTER):
+            if ended and stream.kind in (Kind.GAUGE, Kind.UP_DOWN_COUNTER):
                 continue
             points = stream.points
-            if attributes and stream.kind == GAUGE:
+            if attributes and stream.kind == Kind.GAUGE:
                 points = {
                     key_of({**attributes_of(key), **attributes}): point
                     for key, point in points.items()
@@ -109,12 +109,9 @@ class Snapshot:
 
         The series that began first stay, whichever worker is asked. Gauges and up-down counters
         are of the living, each of which keeps to the limit itself.
-
-        Parameters:
-            limit: How many series a metric may have, beside the overflow series.
         """
         for identity, stream in self.streams.items():
-            if stream.kind in (GAUGE, UP_DOWN_COUNTER):
+            if stream.kind in (Kind.GAUGE, Kind.UP_DOWN_COUNTER):
                 continue
             if len(stream.points) <= (allowed := limit(stream)):
                 continue
@@ -138,11 +135,7 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, text: str) -> "Snapshot":
-        """The snapshot that `to_json` has written, without the streams that cannot be read.
-
-        Raises:
-            ValueError: The text as a whole is not such a snapshot.
-        """
+        """The snapshot that `to_json` has written, without the streams that cannot be read."""
         try:
             started, streams = json.loads(text)
             snapshot = cls(int(started))
@@ -159,12 +152,8 @@ class Snapshot:
 
 
 def combined(kind: str, one: Point, other: Any) -> Point:
-    """Two points of one series: the sum or, of a gauge, the latter.
-
-    Parameters:
-        kind: The kind of their streams, which add up.
-    """
-    return other if kind == GAUGE else one.plus(other)
+    """Two points of one series: the sum or, of a gauge, the latter."""
+    return other if kind == Kind.GAUGE else one.plus(other)
 
 
 def _merged(kind: str, one: Mapping[str, Point], other: Mapping[str, Point]) -> dict[str, Point]:
@@ -200,11 +189,11 @@ def _with_rest(point: Point) -> Point:
 
 
 def _stream_from_json(parts: Sequence[Any]) -> Stream:
-    *definition, bounds, ordinal, points = parts
+    *definition, kind, bounds, ordinal, points = parts
     if not all(isinstance(part, str) for part in definition):
         raise ValueError("its definition is not text")
-    scope, version, schema_url, name, unit, description, kind = definition
-    bounds = tuple(map(float, bounds))
+    kind, bounds = Kind(kind), tuple(map(float, bounds))
+    scope, version, schema_url, name, unit, description = definition
     stream = Stream(scope, version, schema_url, name, unit, description, kind, bounds, int(ordinal))
     for key, values in points.items():
         point = _POINTS[kind](*values)

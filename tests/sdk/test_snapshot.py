@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from telemetry.sdk import snapshot as module
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.points import Exemplar, Number
-from telemetry.sdk.snapshot import GAUGE, Snapshot
+from telemetry.sdk.snapshot import Kind, Snapshot
 
 # Halves add up exactly in any order, as not all decimal fractions do.
 AMOUNTS = st.integers(-1000, 1000).map(lambda n: n / 2)
@@ -128,7 +128,7 @@ def test_gauges_are_told_apart_and_those_of_ended_processes_left_out() -> None:
         "jobs": {"{}": 3},
         "queue": {"{}": 14},
     }
-    assert total.streams["x", "level", 0].kind == GAUGE
+    assert total.streams["x", "level", 0].kind == Kind.GAUGE
 
 
 def points_of(snapshot: Snapshot) -> dict[str, dict[str, float]]:

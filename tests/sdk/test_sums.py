@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.sdk.points import Number
-from telemetry.sdk.snapshot import COUNTER, Snapshot, Stream
-from telemetry.sdk.sums import Sum, added
+from telemetry.sdk.points import Number, Sum, added
+from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 
 DURATIONS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)
 
@@ -27,7 +26,7 @@ def test_sums_of_sums_are_the_same(some: list[float], others: list[float]) -> No
 
 
 def snapshot(value: float) -> Snapshot:
-    stream = Stream("s", "", "", "cpu", "s", "", COUNTER, (), 0, {"{}": Number(value, 0)})
+    stream = Stream("s", "", "", "cpu", "s", "", Kind.COUNTER, (), 0, {"{}": Number(value, 0)})
     return Snapshot(0, {stream.identity: stream})
 
 

@@ -76,16 +76,15 @@ class _Connection(H11Protocol):
         self.access_log = False
         self.logger = _logger
         self.deadline = self.loop.call_later(TIMEOUT, transport.abort)
-        if len(self.connections) > MAX_CONNECTIONS:
+        connections: Any = self.connections
+        if len(connections) > MAX_CONNECTIONS:
             # Rather one that has not sent a whole request yet.
-            oldest: Any = min(self.connections, key=_order_of_closing)
-            self.connections.discard(oldest)
+            oldest = min(
+                connections, key=lambda each: (each.cycle is not None, each.deadline.when())
+            )
+            connections.discard(oldest)
             oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.deadline.cancel()
         super().connection_lost(exc)
-
-
-def _order_of_closing(connection: Any) -> tuple[bool, float]:
-    return connection.cycle is not None, connection.deadline.when()

@@ -33,12 +33,9 @@ _warn_once = cache(_logger.warning)
 MAX_SIZE = 16 * 2**20
 """Bytes that one collector may add to a page."""
 
-_Generate = Callable[[Any], bytes]
-
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 # What is known of the process is on the page already.
 _OWN = (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR)
-
 _NOT_IN_NAMES = re.compile(r"^[0-9]|[^a-zA-Z0-9_:]")
 _NOT_IN_LABELS = re.compile(r"^[0-9]|[^a-zA-Z0-9_]")
 
@@ -51,7 +48,7 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
     other collectors as well, are left out. A collector that raises, that has what cannot be
     written, or more than 16 MiB, costs only its own families. All of it is logged.
     """
-    generate: _Generate = generate_openmetrics if openmetrics else generate_latest
+    generate: Callable[[Any], bytes] = generate_openmetrics if openmetrics else generate_latest
     page = b""
     # The page has the family target in OpenMetrics only, but it is to have the same families in
     # both formats.
@@ -107,11 +104,7 @@ def _collectors() -> Iterator[tuple[str, Callable[[], Iterable[Metric]]]]:
 
 @dataclass(slots=True)
 class _Family:
-    """One family of a collector's, with names as they are written, and each series once.
-
-    Raises:
-        Exception: It cannot be written.
-    """
+    """One family of a collector's, with names as they are written, and each series once."""
 
     metric: Metric
     names: set[str] = field(default_factory=set)
@@ -139,9 +132,8 @@ class _Family:
         self.metric = copy(self.metric)
         self.metric.name = _legal((self.metric.name,))[0]
         self.metric.samples = list(series.values())
-        self.names = names_of(self.metric.name, self.metric.type) | {
-            each[0] for each in legal.values()
-        }
+        names_of_samples = {each[0] for each in legal.values()}
+        self.names = names_of(self.metric.name, self.metric.type) | names_of_samples
 
     def collect(self) -> Iterable[Metric]:
         return [self.metric]
@@ -150,10 +142,7 @@ class _Family:
 def _legal(names: tuple[str, ...]) -> tuple[str, ...]:
     """A metric's name and those of its labels as the formats have them."""
     name, *labels = names
-    result = (
-        _NOT_IN_NAMES.sub("_", name),
-        *(_NOT_IN_LABELS.sub("_", label) for label in labels),
-    )
+    result = (_NOT_IN_NAMES.sub("_", name), *(_NOT_IN_LABELS.sub("_", each) for each in labels))
     if "" in result or len(set(labels)) > len(set(result[1:])):
         raise ValueError(f"{name} has no name, or several labels of one name")
     if any(label.startswith("__") for label in result[1:]):

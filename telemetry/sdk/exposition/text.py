@@ -14,16 +14,7 @@ from telemetry.sdk import health
 from telemetry.sdk.points import Buckets, Exemplar, Number, Point
 from telemetry.sdk.safe import Real
 from telemetry.sdk.safe import attributes as safe_attributes
-from telemetry.sdk.snapshot import (
-    COUNTER,
-    EXPONENTIAL,
-    HISTOGRAM,
-    Identity,
-    Snapshot,
-    Stream,
-    attributes_of,
-    combined,
-)
+from telemetry.sdk.snapshot import Identity, Kind, Snapshot, Stream, attributes_of, combined
 
 _logger = limited_logger(__name__)
 
@@ -47,18 +38,15 @@ _Series = tuple[str, str]
 
 @dataclass(slots=True)
 class _Family:
-    """All streams that are shown under one name.
-
-    `sample` is the name of its samples but for a histogram's suffixes. `series` has the ready
-    text of each stream's points, made once and kept for as long as the series is there.
-    """
+    """All streams that are shown under one name, and the ready text of each of their series."""
 
     name: str
-    sample: str
-    created: bool
-    exemplars: bool
+    sample: str  # The name of its samples but for a histogram's suffixes.
     header: str
     streams: list[tuple[Identity, dict[str, str]]]
+    # Only OpenMetrics has exemplars, and lines that say when a series began.
+    created: bool
+    exemplars: bool
     series: dict[Identity, dict[str, _Series]] = field(default_factory=dict)
 
 
@@ -74,8 +62,7 @@ class TextWriter:
 
     def __init__(self, openmetrics: bool, created: bool = True) -> None:
         self._openmetrics = openmetrics
-        # Only OpenMetrics has lines that say when a series began.
-        self._created = openmetrics and created
+        self._created = created
         self._definitions: object = None
         self._families: list[_Family] = []
         self._names: set[str] = set()
@@ -105,14 +92,14 @@ class TextWriter:
         """The families that there is a name for, in the order of their first streams."""
         groups: dict[str, list[Stream]] = {}
         for stream in snapshot.streams.values():
-            if stream.kind == EXPONENTIAL:
+            if stream.kind == Kind.EXPONENTIAL:
                 _logger.warning(
                     f"The metric {stream.name} of {stream.scope} is not shown: Prometheus's text "
                     "formats have no exponential histograms. Push it (OTEL_METRICS_EXPORTER=otlp), "
                     "or give it explicit buckets with a View."
                 )
                 continue
-            sample = _name(stream) + ("_total" if stream.kind == COUNTER else "")
+            sample = _name(stream) + ("_total" if stream.kind == Kind.COUNTER else "")
             group = groups.setdefault(sample, [stream])
             if _type(group[0]) != _type(stream):
                 _leave_out(stream, sample)
@@ -121,7 +108,8 @@ class TextWriter:
         self._names = {"target_info"}
         families: dict[str, _Family] = {}
         # Counters, which can do with one name only, come after those that cannot.
-        for sample, group in sorted(groups.items(), key=lambda item: item[1][0].kind == COUNTER):
+        for sample in sorted(groups, key=lambda each: groups[each][0].kind == Kind.COUNTER):
+            group = groups[sample]
             family = self._family(sample, group)
             if family is not None:
                 families[sample] = family
@@ -149,17 +137,12 @@ class TextWriter:
         header = f"# HELP {described} {description}\n# TYPE {described} {kind}\n"
         if self._openmetrics and unit:
             header += f"# UNIT {described} {unit}\n"
-        return _Family(
-            name,
-            sample,
-            self._created and kind in (COUNTER, HISTOGRAM),
-            self._openmetrics and kind in (COUNTER, HISTOGRAM),
-            header,
-            [
-                (each.identity, {} if each.scope == first.scope else {_SCOPE_LABEL: each.scope})
-                for each in group
-            ],
-        )
+        counts = self._openmetrics and kind in (Kind.COUNTER, Kind.HISTOGRAM)
+        streams = [
+            (each.identity, {} if each.scope == first.scope else {_SCOPE_LABEL: each.scope})
+            for each in group
+        ]
+        return _Family(name, sample, header, streams, counts and self._created, counts)
 
     def _series(self, family: _Family, snapshot: Snapshot) -> Iterable[str]:
         shown: dict[str, tuple[str, Stream, Point]] = {}
@@ -183,7 +166,7 @@ class TextWriter:
     def _ready(
         self, family: _Family, stream: Stream, key: str, extra: Mapping[str, str]
     ) -> _Series:
-        name, is_histogram = family.sample, stream.kind == HISTOGRAM
+        name, is_histogram = family.sample, stream.kind == Kind.HISTOGRAM
         labels = _labels(attributes_of(key), extra, reserved="le" if is_histogram else "")
         braces = _braces(labels)
         if is_histogram:
@@ -201,8 +184,7 @@ class TextWriter:
     def _target_info(self, resource: Mapping[str, Any]) -> str:
         labels = _braces(_labels(safe_attributes(resource)))
         alone = not self._openmetrics or "target" in self._names
-        name = "target_info" if alone else "target"
-        kind = "gauge" if alone else "info"
+        name, kind = ("target_info", "gauge") if alone else ("target", "info")
         head = f"# HELP {name} Target metadata\n# TYPE {name} {kind}\n"
         return f"{head}target_info{labels} 1.0\n"
 
@@ -233,9 +215,8 @@ def _exemplar(exemplar: Exemplar) -> str:
     unless all labels together were then longer than OpenMetrics allows:
     https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars.
     """
-    labels = []
-    if exemplar.trace:
-        labels = [f'trace_id="{exemplar.trace}"', f'span_id="{exemplar.span}"']
+    ids = [f'trace_id="{exemplar.trace}"', f'span_id="{exemplar.span}"']
+    labels = ids if exemplar.trace else []
     if exemplar.attributes:
         left_out = _labels(exemplar.attributes)
         more = [*labels, *(label for label in left_out if not label.startswith(_IDS))]
@@ -263,14 +244,14 @@ def names_of(name: str, kind: str) -> set[str]:
 def _name(stream: Stream) -> str:
     metric_name, _, unit_of = prometheus_names()
     name, unit = metric_name(stream.name), unit_of(stream.unit)
-    if stream.kind == COUNTER:
+    if stream.kind == Kind.COUNTER:
         name = name.removesuffix("_total")
     return f"{name}_{unit}" if unit and not name.endswith(f"_{unit}") else name
 
 
 def _type(stream: Stream) -> str:
     # Prometheus has no up-down counter.
-    return stream.kind if stream.kind in (COUNTER, HISTOGRAM) else "gauge"
+    return stream.kind if stream.kind in (Kind.COUNTER, Kind.HISTOGRAM) else "gauge"
 
 
 def _labels(
@@ -278,8 +259,7 @@ def _labels(
 ) -> list[str]:
     """Attributes as labels; an empty value is the same to Prometheus as no label.
 
-    An attribute with a `reserved` name is written with ``exported_`` before it, as Prometheus
-    writes such a label of a target.
+    A `reserved` name gets ``exported_`` before it, as Prometheus does with labels of a target.
     """
     labels: dict[str, list[str]] = {}
     for key, value in sorted(attributes.items()):

@@ -1,5 +1,6 @@
 """A folder that belongs to one user alone, in a place where everybody may write."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -108,6 +109,21 @@ class PrivateFolder:
                 raise
             _Locked.descriptors.add(lock)
         return lock
+
+    def is_locked(self, name: str) -> bool | None:
+        """Whether a process has a file locked, or None where there is no such file."""
+        try:
+            lock = self.try_lock(name, fcntl.LOCK_SH, create=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            return False
+        if lock is None:
+            return True
+        release(lock)
+        return False
 
 
 def release(lock: int) -> None:

@@ -13,9 +13,8 @@ from telemetry.logger import limited_logger
 _logger = limited_logger(__name__)
 
 WORKER_GROUP = "TELEMETRY_WORKER_GROUP"
-"""The environment variable that names the group. It is for process managers that this module does
-not recognise (supervisord, systemd, circus), and for further processes of the service, as jobs
-are: each of the service's processes gets the same name."""
+"""The environment variable that names the group, for process managers that are not recognised
+(supervisord, systemd, circus) and for further processes of the service, as jobs are."""
 
 _NAMED = "named-"
 
@@ -31,12 +30,11 @@ def named_group() -> str | None:
 
 
 def worker_group() -> str | None:
-    """A name that the workers of one service share and that no other service has.
+    """A name that the workers of one service share and that no other service has, or None.
 
-    It is made of the value of ``TELEMETRY_WORKER_GROUP`` or, in a worker of uvicorn (with
-    ``--workers`` or ``--reload``), gunicorn, hypercorn or granian, of the process that started
-    it and of when that one started. None in any other process: the service is that process
-    alone. To be called in the thread that serves the application.
+    It is that of the variable or, in a worker of uvicorn (with ``--workers`` or ``--reload``),
+    gunicorn, hypercorn or granian, made of the process that started it and when that one did.
+    To be called in the thread that serves the application.
     """
     if (named := named_group()) or not started_as_worker():
         return named
@@ -65,10 +63,7 @@ def process_name(pid: int) -> str:
 
 
 def has_ended(name: str) -> bool:
-    """Whether a process has ended, as far as this one can tell.
-
-    Its name is that of `process_name`, with or without more after another ``-``.
-    """
+    """Whether the process whose `process_name` this begins with has ended, as far as is known."""
     namespace, pid, start = name.split("-")[:3]
     if namespace != str(_namespace()):
         return False

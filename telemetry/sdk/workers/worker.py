@@ -7,7 +7,6 @@ sum of what ended workers have measured, so that there are never more files than
 """
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -24,13 +23,7 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from telemetry.logger import limited_logger
 from telemetry.sdk.snapshot import Snapshot, Stream
-from telemetry.sdk.workers.folder import (
-    PrivateFolder,
-    base_folder,
-    is_private,
-    make_private,
-    release,
-)
+from telemetry.sdk.workers import folder
 from telemetry.sdk.workers.group import has_ended, is_named, process_name
 
 _logger = limited_logger(__name__)
@@ -85,30 +78,20 @@ class Worker:
     What was read of another worker is kept until something newer is read, or it is among the
     ended: a disk that is full, a file that is overwritten or a folder that is deleted takes
     nothing back that was shown. Nothing here waits for a process that may have been stopped.
-
-    Parameters:
-        group: The group's name, see `telemetry.sdk.workers.group`.
-        limit: How many series a metric may have.
-        base: The folder that holds the groups' folders; by default `base_folder`.
-
-    Attributes:
-        failed: Whether the others cannot see what this worker measures now.
-        data_age: Seconds since that one of the other workers published that has not for longest.
     """
 
     def __init__(
-        self,
-        group: str,
-        limit: Callable[[Stream], int] = lambda _: 2_000,
-        base: Path | None = None,
+        self, group: str, limit: Callable[[Stream], int] = lambda _: 2_000, base: Path | None = None
     ) -> None:
         self.name = f"{process_name(os.getpid())}-{uuid4().hex[:8]}"
+        # Whether the others cannot see what this worker measures now.
         self.failed = False
+        # Seconds since that one of the other workers published that has not for longest.
         self.data_age = 0.0
         self._group = group
         self._limit = limit
         self._base = base
-        self._folder = PrivateFolder(Path(os.devnull))
+        self._folder = folder.PrivateFolder(Path(os.devnull))
         self._alive: int | None = None
         self._published: _Read | None = None
         self._others: dict[str, _Read] = {}
@@ -316,12 +299,12 @@ class Worker:
         if self._alive is not None:
             if self._version(f"{self.name}.alive") is not None:
                 return
-            release(self._alive)
+            folder.release(self._alive)
             self._alive = None
-        base = self._base or base_folder()
-        self._folder = PrivateFolder(base / self._group)
-        make_private(base)
-        make_private(self._folder.path)
+        base = self._base or folder.base_folder()
+        self._folder = folder.PrivateFolder(base / self._group)
+        folder.make_private(base)
+        folder.make_private(self._folder.path)
         self._alive = self._folder.try_lock(f"{self.name}.alive")
         if self._alive is None:
             raise BlockingIOError(f"{self.name}.alive is locked")
@@ -491,7 +474,7 @@ class Worker:
             (self._folder.path / name).unlink(missing_ok=True)
 
     def _is_alive(self, name: str) -> bool:
-        locked = _is_locked(self._folder, f"{name}.alive")
+        locked = self._folder.is_locked(f"{name}.alive")
         # Where the file is gone, it may have been deleted with the folder.
         return not has_ended(name) if locked is None else locked
 
@@ -502,27 +485,11 @@ class Worker:
             return 0.0
 
 
-def _is_locked(folder: PrivateFolder, name: str) -> bool | None:
-    """Whether a process has a file locked, or None where there is no such file."""
-    try:
-        lock = folder.try_lock(name, fcntl.LOCK_SH, create=False)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise
-        return False
-    if lock is None:
-        return True
-    release(lock)
-    return False
-
-
 def _remove_abandoned(base: Path, own: Path) -> None:
     """Remove what groups that have ended have left behind."""
     try:
         for path in base.iterdir():
-            if path != own and is_private(path) and _is_abandoned(path):
+            if path != own and folder.is_private(path) and _is_abandoned(path):
                 rmtree(path, ignore_errors=True)
     except (OSError, ValueError) as error:
         _logger.warning("Files of earlier runs are not removed: %s", error)
@@ -530,7 +497,7 @@ def _remove_abandoned(base: Path, own: Path) -> None:
 
 def _is_abandoned(path: Path) -> bool:
     alive = list(path.glob("*.alive"))
-    if any(_is_locked(PrivateFolder(path), each.name) for each in alive):
+    if any(folder.PrivateFolder(path).is_locked(each.name) for each in alive):
         return False
     # Of a named group, and of a process in another container, nobody knows whether it ends.
     idle = time.time() - max(each.lstat().st_mtime for each in [path, *alive])

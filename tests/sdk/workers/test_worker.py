@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from telemetry.logger import OncePerMinute
 from telemetry.sdk.points import Number
-from telemetry.sdk.snapshot import COUNTER, GAUGE, Snapshot, Stream
+from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 from telemetry.sdk.workers import folder as folder_module
 from telemetry.sdk.workers import worker as module
 from telemetry.sdk.workers.worker import LEASE, Worker
@@ -43,7 +43,7 @@ def _nothing_logged() -> None:
 def snapshot(jobs: int) -> Snapshot:
     streams = [
         Stream("scope", "", "", name, "", "", kind, (), 0, {"{}": Number(value, 0)})
-        for name, kind, value in [("jobs", COUNTER, jobs), ("level", GAUGE, 1)]
+        for name, kind, value in [("jobs", Kind.COUNTER, jobs), ("level", Kind.GAUGE, 1)]
     ]
     return Snapshot(0, {stream.identity: stream for stream in streams})
 
@@ -602,7 +602,7 @@ def test_hostile_files_are_left_out_and_never_waited_for(
 
 def many(first: int, count: int) -> Snapshot:
     points = {f'{{"n":{n}}}': Number(1, n) for n in range(first, first + count)}
-    stream = Stream("scope", "", "", "jobs", "", "", COUNTER, (), 0, dict(points))
+    stream = Stream("scope", "", "", "jobs", "", "", Kind.COUNTER, (), 0, dict(points))
     return Snapshot(first, {stream.identity: stream})
 
 
