@@ -31,14 +31,31 @@ def remember_routing(router: Any) -> None:
 class Measured(ABC):
     """What a request and a WebSocket have in common: the path that they are counted under."""
 
-    def __init__(self, paths: CountedPaths, scope: Scope) -> None:
+    ended = False
+
+    # One method for both, without a call of the base class's, which each request would pay for.
+    def __init__(
+        self,
+        by: Any,
+        paths: CountedPaths,
+        in_progress: set[Any] | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._by = by
         self._paths = paths
         self.scope = scope
+        self._receive = receive
+        self._send = send
         self._root_path: str = scope.get("root_path", "")
         path = scope["path"]
         if self._root_path:
             path = path_below(self._root_path, path)
         self._is_excluded = path in paths.excluded
+        # The route is not known yet. What is excluded by its template only is in progress.
+        if in_progress is not None and not self._is_excluded:
+            in_progress.add(self)
         self._begin = perf_counter()
 
     def path(self, status: int | None = None) -> str | None:
@@ -102,7 +119,8 @@ class Middleware:
             exchange.finish(error)
             raise
         else:
-            exchange.finish(None)
+            if not exchange.ended:
+                exchange.finish(None)
         finally:
             # The exchange has the scope, and the server's functions, which have the scope as well:
             # together they would wait for the garbage collector.

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from starlette.requests import HTTPConnection
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message
 
 from telemetry.compatibility import client_has_left
 from telemetry.instrumentation.labels import OTHER, Labels, Pairs, known_methods
@@ -56,14 +56,15 @@ class RequestMeasure:
         self.labels = labels
         self.in_progress_by_route = in_progress_by_route
         # Not a method, which would take each request a call more.
-        self.begin = partial(_SizedExchange if sizes else _Exchange, self)
+        self.begin = partial(
+            _SizedExchange if sizes else _Exchange, self, paths, recorder.in_progress
+        )
         if sizes:
             recorder.measure_sizes()
         if not in_progress_by_route:
             recorder.show_in_progress(labels.constant if labels else ())
         self.recorder = recorder
         self.in_progress = recorder.in_progress
-        self.paths = paths
         self.known_methods = known_methods()
 
 
@@ -75,8 +76,8 @@ class _Exchange(Measured):
     it ends when the application returns.
     """
 
+    _by: RequestMeasure
     # Defaults of the class, because setting each for each request takes time.
-    _ended = False
     status: int | None = None
     sizes: tuple[int, int] | None = None
     _labels: Mapping[str, str] = {}
@@ -84,23 +85,14 @@ class _Exchange(Measured):
     _gone = False
     _trailers = False
 
-    def __init__(self, measure: RequestMeasure, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(measure.paths, scope)
-        self._measure = measure
-        self._receive = receive
-        self._send = send
-        # The route is not known yet. What is excluded by its template only is in progress.
-        if not self._is_excluded:
-            measure.in_progress.add(self)
-
     def set_label(self, name: str, value: str) -> None:
-        self._labels = {**self._labels, name: (self._measure.labels or _NONE).checked(name, value)}
+        self._labels = {**self._labels, name: (self._by.labels or _NONE).checked(name, value)}
 
     def labels(self) -> Pairs:
-        return (self._measure.labels or _NONE).of(self.scope["headers"], self._labels)
+        return (self._by.labels or _NONE).of(self.scope["headers"], self._labels)
 
     def labels_in_progress(self) -> Pairs | None:
-        measure = self._measure
+        measure = self._by
         if not measure.in_progress_by_route:
             return measure.labels.constant if measure.labels else ()
         path = self.path()
@@ -110,7 +102,7 @@ class _Exchange(Measured):
 
     def _method(self) -> str:
         method: str = self.scope["method"]
-        return method if method in self._measure.known_methods else OTHER
+        return method if method in self._by.known_methods else OTHER
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -136,7 +128,7 @@ class _Exchange(Measured):
 
     def finish(self, error: BaseException | None) -> None:
         """End without the last byte: where no response was started, the server answers 500."""
-        if self._ended:
+        if self.ended:
             return
         if not self._started and not self._gone:
             left = client_has_left(self._receive)
@@ -161,10 +153,10 @@ class _Exchange(Measured):
             self.status = status
 
     def _end(self) -> None:
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
-        self._measure.in_progress.discard(self)
+        self.ended = True
+        self._by.in_progress.discard(self)
         try:
             self._record(perf_counter() - self._begin)
         except Exception:
@@ -173,10 +165,9 @@ class _Exchange(Measured):
     def _record(self, seconds: float) -> None:
         path = self.path(self.status)
         if path is not None:
-            labels = self.labels() if self._measure.labels else ()
-            self._measure.recorder.record(
-                self._method(), path, self.status, seconds, labels, self.sizes
-            )
+            by = self._by
+            labels = self.labels() if by.labels else ()
+            by.recorder.record(self._method(), path, self.status, seconds, labels, self.sizes)
 
 
 class _SizedExchange(_Exchange):

@@ -5,7 +5,7 @@ from functools import partial
 from time import perf_counter
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message
 
 from telemetry.instrumentation.labels import OTHER
 from telemetry.instrumentation.middleware import Measure, Measured
@@ -69,7 +69,7 @@ _recorder_of = once_per_provider(WebSocketRecorder)
 
 def measure_websockets(provider: MeterProvider, paths: CountedPaths) -> Measure:
     """What a `Middleware` measures WebSockets by."""
-    return partial(_Connection, _recorder_of(provider), paths)
+    return partial(_Connection, _recorder_of(provider), paths, None)
 
 
 class _Connection(Measured):
@@ -79,20 +79,8 @@ class _Connection(Measured):
     application returns or fails. One that was never accepted was refused.
     """
 
-    def __init__(
-        self,
-        recorder: WebSocketRecorder,
-        paths: CountedPaths,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        super().__init__(paths, scope)
-        self._recorder = recorder
-        self._receive = receive
-        self._send = send
-        self._opened_under: str | None = None
-        self._ended = False
+    _by: WebSocketRecorder
+    _opened_under: str | None = None
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -125,9 +113,9 @@ class _Connection(Measured):
 
     def end(self, refused: int, closed: int) -> None:
         """End, if not ended yet."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         try:
             self._count_end(refused, closed)
         except Exception:
@@ -137,17 +125,17 @@ class _Connection(Measured):
         try:
             path = self._opened_under = self.path()
             if path is not None:
-                self._recorder.opened(self, path)
+                self._by.opened(self, path)
                 self._begin = perf_counter()
             else:
-                self._ended = True
+                self.ended = True
         except Exception:
             _logger.exception("A WebSocket could not be counted")
 
     def _count_end(self, refused: int, closed: int) -> None:
         if self._opened_under is not None:
             code = str(closed) if closed in _CODES else OTHER
-            self._recorder.ended(self, self._opened_under, code, perf_counter() - self._begin)
+            self._by.ended(self, self._opened_under, code, perf_counter() - self._begin)
         elif (path := self.path()) is not None:
             code = str(refused) if 100 <= refused < 600 or refused in _CODES else OTHER
-            self._recorder.ended(self, path, code, None)
+            self._by.ended(self, path, code, None)
