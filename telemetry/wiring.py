@@ -8,13 +8,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Scope
 
 from telemetry import compatibility
+from telemetry.instrumentation import middleware
 from telemetry.instrumentation.excluded import Excluded
-from telemetry.instrumentation.middleware import (
-    Measure,
-    Middleware,
-    remember_routing,
-    wrap_middleware_stack,
-)
 from telemetry.instrumentation.recorder import recorder_of
 from telemetry.instrumentation.requests import RequestMeasure
 from telemetry.instrumentation.routes import CountedPaths
@@ -57,20 +52,20 @@ class Wiring:
         flush_after_lifespans()
         if self._app.middleware_stack is not None:
             compatibility.flush_with_fastapi(flush)
-        remember_routing(self._app.router)
-        wrap_middleware_stack(self._app, self._wrapped)
+        middleware.remember_routing(self._app.router)
+        middleware.wrap_middleware_stack(self._app, self._wrapped)
 
-    def _record(self, provider: MeterProvider) -> dict[str, Measure]:
+    def _record(self, provider: MeterProvider) -> dict[str, middleware.Measure]:
         """What measures requests and WebSockets, by the scope's type."""
         options = self._options
-        measures: dict[str, Measure] = {"websocket": measure_websockets(provider, self._paths)}
+        measures = {"websocket": measure_websockets(provider, self._paths)}
         if options.names is not RequestNames.STANDARD:
             measures["http"] = RequestMeasure(
                 recorder_of(provider, options.bounds),
                 self._paths,
-                labels=options.declared,
-                in_progress_by_route=options.in_progress_by_route,
-                sizes=options.body_sizes,
+                options.declared,
+                options.in_progress_by_route,
+                options.body_sizes,
             ).begin
         return measures
 
@@ -79,7 +74,7 @@ class Wiring:
             self._serve()
         except Exception:
             _logger.exception("The metrics are not served")
-        return Middleware(stack, self._measures, self._excluded.by_url, self._start)
+        return middleware.Middleware(stack, self._measures, self._excluded.by_url, self._start)
 
     def _serve(self) -> None:
         """Join the other workers and show the metrics: in the process that serves, once."""
@@ -126,7 +121,7 @@ class Wiring:
             if self._options.names is RequestNames.APP:
                 compatibility.switch_off_native_metrics(app)
             if all(map(compatibility.is_instrumented_by_contrib, (self._app, app))):
-                wrap_middleware_stack(app, _idle_contrib)
+                middleware.wrap_middleware_stack(app, _idle_contrib)
 
     def _tell_if_nothing_is_recorded(self) -> None:
         if not (

@@ -184,6 +184,34 @@ def operation() -> Iterator[Panel]:
         unit="s",
         soft_max=60,
     )
+    yield curves(
+        Text("텔레메트리가 잃은 것", "Lost by telemetry"),
+        Text(
+            "구간별로 제외한 값, 실패한 수집과 푸시의 수(막대)와 이유. '공유 실패'가 1이면 다른 "
+            "워커의 값이 빠져 있습니다.",
+            "Values left out, and scrapes and pushes that failed, in each step (bars), with the "
+            "reason. Where sharing failed is 1, the values of other workers are missing.",
+        ),
+        *(
+            query(events(f"sum{by} (rate({metric}{{{CHOSEN}}}[{RATE}]))"), legend)
+            for metric, by, legend in (
+                ("telemetry_points_dropped_total", " by (reason)", Text("값", "values")),
+                ("telemetry_scrapes_failed_total", " by (reason)", Text("수집", "scrapes")),
+                ("telemetry_pushes_failed_total", "", Text("푸시", "pushes")),
+            )
+        ),
+        query(f"max(telemetry_sharing_failed{{{CHOSEN}}})", Text("공유 실패", "sharing failed")),
+        overrides=[
+            line("값|values|수집|scrapes|푸시|pushes", "orange", drawStyle="bars", lineWidth=0),
+            line("^(공유 실패|sharing failed)$", "purple"),
+        ],
+        size=(24, 5),
+        unit="none",
+        decimals=0,
+        soft_max=2,
+        interval="1m",
+        legend="right",
+    )
     yield heading(Text("수집 (푸시 방식에는 없음)", "Scraping (empty if metrics are pushed)"))
     yield _timeline(
         Text("수집 성공 여부", "Scrapes"),

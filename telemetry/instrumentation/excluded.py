@@ -33,7 +33,7 @@ class Excluded:
         path = path_below(scope.get("root_path", ""), scope["path"])
         return path in self.paths or (self.by_url is not None and self.by_url(scope))
 
-    def expressions(self, root_path: str = "") -> list[str]:
+    def expressions(self, root_path: str) -> list[str]:
         """The paths as regular expressions that are searched for in a URL."""
         return [rf"//[^/]*{re.escape(root_path + path)}$" for path in self.paths]
 

@@ -45,6 +45,9 @@ class Labels:
     def __init__(self, declared: Mapping[str, "str | RequestLabel"]) -> None:
         if not isinstance(declared, Mapping):
             raise TypeError(f"labels takes a mapping of names to values: {declared!r}")
+        self.constant: Pairs = ()
+        self._declared: dict[str, frozenset[str]] = {}
+        self._headers: dict[bytes, str] = {}
         for name, value in declared.items():
             if not isinstance(name, str) or not isinstance(value, str | RequestLabel):
                 raise TypeError(
@@ -54,19 +57,12 @@ class Labels:
                 raise ValueError(f"labels: {name!r} is not the name of a Prometheus label")
             if name in _TAKEN:
                 raise ValueError(f"labels: {name!r} is taken; choose another name")
-        self.constant: Pairs = tuple(
-            (name, value) for name, value in declared.items() if isinstance(value, str)
-        )
-        self._declared = {
-            name: frozenset(value.values)
-            for name, value in declared.items()
-            if isinstance(value, RequestLabel)
-        }
-        self._headers = {
-            value.header.lower().encode("latin-1"): name
-            for name, value in declared.items()
-            if isinstance(value, RequestLabel) and value.header is not None
-        }
+            if isinstance(value, str):
+                self.constant += ((name, value),)
+                continue
+            self._declared[name] = frozenset(value.values)
+            if value.header is not None:
+                self._headers[value.header.lower().encode("latin-1")] = name
         self._others = dict.fromkeys(self._declared, OTHER)
 
     def of(self, headers: Collection[tuple[bytes, bytes]], given: Mapping[str, str]) -> Pairs:

@@ -49,7 +49,7 @@ class RequestRecorder:
     counter: what a worker that was killed had in progress is gone with it.
     """
 
-    def __init__(self, provider: MeterProvider, buckets: Sequence[float] = BUCKETS) -> None:
+    def __init__(self, provider: MeterProvider, buckets: Sequence[float]) -> None:
         self._meter = meter = provider.get_meter(METER)
         self.buckets = tuple(buckets)
         # Added to and discarded from by several threads at once, it stays right; a number that

@@ -49,10 +49,9 @@ class RequestMeasure:
         self,
         recorder: RequestRecorder,
         paths: CountedPaths,
-        *,
-        labels: Labels | None = None,
-        in_progress_by_route: bool = False,
-        sizes: bool = False,
+        labels: Labels | None,
+        in_progress_by_route: bool,
+        sizes: bool,
     ) -> None:
         self.labels = labels
         self.in_progress_by_route = in_progress_by_route

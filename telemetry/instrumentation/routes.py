@@ -23,6 +23,7 @@ BELOW = "/{path}"
 _MAX_UNKNOWN = 1_000
 _MAX_AGE = 1.0
 _ANYTHING = re.compile("")
+_OnRead = Callable[[Iterable[object]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,7 @@ class RouteTemplates:
     a middleware) is matched against them. `mounted` are applications and where they are mounted.
     """
 
-    def __init__(
-        self, router: Any, on_read: Callable[[Iterable[object]], object] = lambda _: None
-    ) -> None:
+    def __init__(self, router: Any, on_read: _OnRead = lambda _: None) -> None:
         self._router = router
         self._on_read = on_read
         self._size = -1
@@ -174,12 +173,7 @@ class CountedPaths:
     It has the prefixes of everything that the application is mounted in, measured or not.
     """
 
-    def __init__(
-        self,
-        router: Any,
-        excluded: Collection[str] = (),
-        on_read: Callable[[Iterable[object]], object] = lambda _: None,
-    ) -> None:
+    def __init__(self, router: Any, excluded: Collection[str], on_read: _OnRead) -> None:
         self._router = router
         self.excluded = frozenset(excluded)
         self.templates = RouteTemplates(router, on_read)

@@ -58,6 +58,10 @@ def saturation(count: str, gauge: str, **labels: str) -> list[dict[str, str]]:
             for what in ("count", "sum")
         ),
         samples("app_worker_starts_total", count),
+        samples("telemetry_points_dropped_total", count, reason="invalid_value"),
+        samples("telemetry_scrapes_failed_total", count, reason="timeout"),
+        samples("telemetry_pushes_failed_total", count),
+        samples("telemetry_sharing_failed", gauge, **labels),
         samples("process_cpu_time_seconds_total", count, cpu_mode="user"),
         *(
             samples(name, gauge, **labels)

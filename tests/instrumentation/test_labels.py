@@ -1,4 +1,4 @@
-"""Labels that an application declares for its requests."""
+"""Labels that an application declares for its requests, and the methods that are known."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.responses import Response
 
 import telemetry
+from telemetry.instrumentation.labels import known_methods
 from tests.support.applications import Measured, exchange
 from tests.support.series import Series, label_names, total
 
@@ -115,3 +116,29 @@ def test_in_progress_has_the_constant_ones() -> None:
     app = measured()
     app.client.get("/nope")
     assert label_names(app.series(), "app_requests_in_progress") == {("team",)}
+
+
+def test_the_registered_methods_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", raising=False)
+    assert known_methods() == {
+        "CONNECT",
+        "DELETE",
+        "GET",
+        "HEAD",
+        "OPTIONS",
+        "PATCH",
+        "POST",
+        "PUT",
+        "QUERY",
+        "TRACE",
+    }
+
+
+def test_a_list_in_the_environment_replaces_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "GET, PURGE,,")
+    assert known_methods() == {"GET", "PURGE"}
+
+
+def test_an_empty_list_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", " , ")
+    assert "GET" in known_methods()

@@ -15,10 +15,7 @@ _STATE = "db.client.connection.state"
 
 
 class State(NamedTuple):
-    """Connections of a pool: `max` is None where there is no limit, or where it is unknown.
-
-    `pending` are the requests for a connection that have not got one yet.
-    """
+    """Connections of a pool, `max` of them at most, and requests `pending`; None is unknown."""
 
     idle: int
     used: int
@@ -37,11 +34,10 @@ class _Sqlalchemy:
 
     def __call__(self) -> State:
         pool = self._count()
-        overflow = sqlalchemys_max_overflow(pool)
+        size, overflow = pool.size(), sqlalchemys_max_overflow(pool)
         # A size of 0 and an overflow of -1 both are no limit.
-        limited = overflow is not None and overflow >= 0 and pool.size() > 0
-        size = pool.size() + overflow if limited and overflow is not None else None
-        return State(pool.checkedin(), pool.checkedout(), size, len(self._pending))
+        limit = size + overflow if size > 0 and overflow is not None and overflow >= 0 else None
+        return State(pool.checkedin(), pool.checkedout(), limit, len(self._pending))
 
     def _count(self) -> Any:
         # An engine has another pool after `dispose`.
