@@ -37,12 +37,11 @@ class _Locked:
         cls.guard = Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=lambda: _Locked.guard.acquire(),
-        after_in_parent=lambda: _Locked.guard.release(),
-        after_in_child=_Locked.after_fork_in_child,
-    )
+os.register_at_fork(
+    before=lambda: _Locked.guard.acquire(),
+    after_in_parent=lambda: _Locked.guard.release(),
+    after_in_child=_Locked.after_fork_in_child,
+)
 
 
 class PrivateFolder:

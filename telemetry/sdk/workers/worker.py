@@ -267,11 +267,7 @@ class Worker:
                 names = [name for name in self._names() if name != self.name]
                 left = [name for name in names if (self._folder.path / f"{name}.left").exists()]
                 staying = [name for name in names if name not in left and self._is_alive(name)]
-                if not staying and not all(
-                    name in self._others
-                    and self._others[name].version == self._version(f"{name}.json")
-                    for name in left
-                ):
+                if not staying and not all(map(self._knows, left)):
                     return None
                 if self.leads():
                     (self._folder.path / _LEADER).unlink(missing_ok=True)
@@ -384,12 +380,15 @@ class Worker:
         known = self._others.keys()
         return alive & names, names & (alive | read | known) - (read & known)
 
+    def _knows(self, name: str) -> bool:
+        known = self._others.get(name)
+        return known is not None and known.version == self._version(f"{name}.json")
+
     def _read_worker(self, name: str) -> bool:
         """Whether all is known that a worker has published."""
-        version = self._version(f"{name}.json")
-        known = self._others.get(name)
-        if known is not None and known.version == version:
+        if self._knows(name):
             return True
+        version = self._version(f"{name}.json")
         try:
             snapshot = Snapshot.from_json(self._folder.read(f"{name}.json"))
         except FileNotFoundError:

@@ -36,8 +36,8 @@ def base(tmp_path: Path) -> Path:
 def _nothing_logged() -> None:
     """The same line is logged once a minute."""
     for each in module._logger.filters:
-        assert isinstance(each, OncePerMinute)
-        each._passed.clear()
+        if isinstance(each, OncePerMinute):
+            each._passed.clear()
 
 
 def snapshot(jobs: int) -> Snapshot:
