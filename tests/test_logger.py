@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 
 from telemetry import compatibility, logger
+from tests.support.versions import needs
 
 
 def test_the_same_message_passes_once_a_minute(
@@ -54,6 +55,7 @@ def test_a_line_says_where_it_comes_from_also_without_any_handler() -> None:
     assert result.stderr.splitlines() == ["telemetry.x: 7 is wrong", "telemetry.x | 7 is wrong"]
 
 
+@needs("opentelemetry-sdk", "1.45.2")
 @pytest.mark.parametrize("name", compatibility._LOGGERS)
 def test_the_loggers_of_others_are_still_there(name: str) -> None:
     module = import_module(name)
