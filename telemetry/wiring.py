@@ -1,6 +1,7 @@
 """How an application gets its metrics: record, wrap, serve."""
 
 from collections.abc import Iterable
+from threading import Lock
 from weakref import WeakSet
 
 from opentelemetry.metrics import MeterProvider
@@ -38,6 +39,7 @@ class Wiring:
         self._paths = CountedPaths(app.router, options.excluded_paths, self._settle_below)
         self._below = WeakSet[Starlette]()
         self._served = False
+        self._serving = Lock()
         provider = options.meter_provider or global_meter_provider()
         self._measures = self._record(provider)
         self._saturation = saturation_of(provider)
@@ -71,7 +73,9 @@ class Wiring:
 
     def _wrapped(self, stack: ASGIApp) -> ASGIApp:
         try:
-            self._serve()
+            # Several threads may send the first request at once, and each builds a stack.
+            with self._serving:
+                self._serve()
         except Exception:
             _logger.exception("The metrics are not served")
         return middleware.Middleware(stack, self._measures, self._excluded.by_url, self._start)
