@@ -6,6 +6,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,8 +60,12 @@ TRAFFIC = {
 }
 PROMETHEUS = {"up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS"}
 """What Prometheus itself adds to what it scrapes."""
-LIMITED = "app_memory_limit_bytes"
-"""Only in a container that has a limit."""
+RARE = {
+    "app_memory_limit_bytes",
+    "telemetry_points_dropped_total",
+    "telemetry_scrapes_failed_total",
+}
+"""Only in a container that has a limit, and where something was lost."""
 
 RECORDED = set(rules("record"))
 
@@ -117,6 +122,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         wait_for(lambda: query(url, seen) == {(): total}, "all are seen")
         alert = 'ALERTS{alertname="FastAPIErrors", alertstate="firing"}'
         wait_for(lambda: query(url, alert), "the alert fires")
+        # These look at moments that are 5 and 15 seconds apart.
+        for title in ("인스턴스별 처리 중인 요청", "마지막 메트릭 이후 시간"):
+            wait_for(partial(query, url, queries(SERVICE)[title]), f"{title}: a moment")
         metrics = {
             expression: metrics_of(
                 json.loads(
@@ -135,7 +143,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 def test_every_query_has_an_answer(asked: Asked, name: str) -> None:
     for title, expression in queries(name).items():
         # Nothing says so where there was something.
-        if not re.search(": (없음|none)$", title) and LIMITED not in expression:
+        if not re.search(": (없음|none)$", title) and not any(each in expression for each in RARE):
             assert asked.values[expression], title
 
 
@@ -145,7 +153,7 @@ def test_no_query_names_a_series_that_is_not_there(asked: Asked, name: str) -> N
         assert asked.metrics[expression], title
         recorded = {each for each in asked.metrics[expression] if ":" in each}
         assert recorded <= RECORDED, title
-        assert asked.metrics[expression] - recorded <= asked.names | PROMETHEUS | {LIMITED}, title
+        assert asked.metrics[expression] - recorded <= asked.names | PROMETHEUS | RARE, title
 
 
 def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
@@ -166,7 +174,8 @@ def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
     assert asked.shown("인스턴스별 처리 중인 요청")[target] <= 1
     for p95 in (asked.shown("경로별 p95 (느린 순 5개)"), asked.shown("경로별 현황: p95")):
         assert 0.1 <= p95["/random_sleep",] <= 0.5
-        assert p95["/health",] < 0.1
+        # It need not be among the slowest.
+        assert p95.get(("/health",), 0) < 0.1
     assert asked.shown("실행 중인 워커와 시작 횟수: 실행 중") == {(): 1}
     assert asked.shown("마지막 메트릭 이후 시간")[target] < 5
     assert asked.shown("수집 성공 여부") == {target: 1}

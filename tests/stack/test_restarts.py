@@ -44,7 +44,7 @@ def urls(
                     time.sleep(1.5)
                 for each in (url, store):
                     wait_for(lambda: query(each, seen), f"life {life} is seen")  # noqa: B023
-                time.sleep(2)
+                time.sleep(8)
             time.sleep(2)
         yield url, store
 
