@@ -19,7 +19,7 @@ def running() -> list[str]:
 
 @contextmanager
 def calling(name: str) -> Iterator[None]:
-    """Note what is called meanwhile, under a name for whoever waits for it."""
+    """Note what is called meanwhile, so that a log line about a wait can name it."""
     _running.append(name)
     try:
         yield

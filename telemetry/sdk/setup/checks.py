@@ -49,7 +49,7 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "PROMETHEUS_MULTIPROC_DIR": (
         lambda value: Path(value).is_dir(),
-        "is no folder. Create it before the service starts, and empty it.",
+        "is not a folder. Create it before the service starts, and empty it.",
     ),
 }
 

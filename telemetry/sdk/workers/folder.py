@@ -66,7 +66,7 @@ class PrivateFolder:
         os.replace(temporary, self.path / name)
 
     def read(self, name: str) -> str:
-        """A file's text, or a ValueError where that is no text, too large or another user's."""
+        """A file's text, or a ValueError if it is not text, too large, or another user's."""
         with open(os.open(self.path / name, os.O_RDONLY | _OPEN), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
