@@ -99,11 +99,14 @@ class Wiring:
 
     def _start(self, scope: Scope) -> None:
         """What needs a running event loop, or all middleware in place."""
-        self._saturation.watch()
-        expressions = self._excluded.expressions(scope.get("root_path", ""))
-        compatibility.exclude_from_contrib(self._app.middleware_stack, *expressions)
-        if self._options.names is RequestNames.STANDARD:
-            self._tell_if_nothing_is_recorded()
+        try:
+            self._saturation.watch()
+            expressions = self._excluded.expressions(scope.get("root_path", ""))
+            compatibility.exclude_from_contrib(self._app.middleware_stack, *expressions)
+            if self._options.names is RequestNames.STANDARD:
+                self._tell_if_nothing_is_recorded()
+        except Exception:
+            _logger.exception("The event loop is not measured, or excluded paths have spans")
 
     def _settle_native_metrics(self) -> None:
         compatibility.set_native_default(self._app, "exclude", self._excluded)

@@ -138,3 +138,16 @@ def test_a_second_call_with_other_options_says_which_do_not_hold(
     measured.instrument(buckets=[1], body_sizes=True)
     (line,) = caplog.messages
     assert line.endswith("of this call nothing holds: buckets, body_sizes")
+
+
+def test_what_cannot_be_watched_costs_no_request(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no stack")
+
+    monkeypatch.setattr("telemetry.compatibility.exclude_from_contrib", fail)
+    measured = Measured()
+    measured.app.get("/")(root)
+    assert measured.client.get("/").json() == "ok"
+    assert "no stack" in caplog.text

@@ -151,7 +151,7 @@ def test_nothing_korean_is_left_in_english(name: str) -> None:
     content = dashboard(name)
     assert content["links"].pop()["title"] == "한국어"
     for text in texts(content):
-        # A pattern that finds the legend of either language is no text.
+        # Patterns that match the legends of both languages are not among the texts.
         assert not re.search("[가-힣]", text), text
         assert not re.search(r"\b(a (minute|second)|whoever|routes?)\b", text), text
 

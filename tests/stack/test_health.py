@@ -37,7 +37,7 @@ def container(folder: Path, *command: str, hangs: bool = False) -> Iterator[tupl
     init = program("tini")
     unshare = [program("unshare"), *NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*unshare, "true"], capture_output=True).returncode:
-        pytest.skip("this machine does not let us make namespaces")
+        pytest.skip("network namespaces cannot be had here")
     start = [*unshare, "bash", "-c", f'ip link set lo up && exec {init} -- "$@"', "-", *command]
     process = Process(start, folder / "log", cwd=folder)
     pid = process.popen.pid

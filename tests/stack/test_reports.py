@@ -111,7 +111,7 @@ def test_a_reloading_server_is_measured_unasked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["granian", "hypercorn", "uvicorn"])
-def test_streams_end_without_an_error_whoever_ends_them(tmp_path: Path, server: str) -> None:
+def test_streams_end_without_an_error_whichever_side_ends_them(tmp_path: Path, server: str) -> None:
     """opentelemetry-python-contrib #3327: CancelledError, with Granian after each stream."""
     command: tuple[str, ...] = (script(server), "served:app")
     if server == "granian":
