@@ -16,7 +16,7 @@ What this package changes in objects of other packages, from `telemetry.instrume
 - a meter provider's ``add_metric_reader``: later readers export the service, too
 - a periodic reader's ``_receive_metrics``, ``collect``: to export what all workers have measured
 - its exporter's ``export``: to count the pushes that have failed
-- the SDK's aggregations: a process that was forked begins at zero
+- the SDK's aggregations: requests are added to them directly; a forked process begins at zero
 - the SDK's observable instruments: a failing callback costs its own metric, a hanging one is named
 - an OTLP exporter's ``encode_metrics``: to end series at the receiver (OTLP's flag for no value)
 - a database pool's ``connect``: ``observe_pool``, as SQLAlchemy does not tell who waits
@@ -24,15 +24,23 @@ What this package changes in objects of other packages, from `telemetry.instrume
 """
 
 import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial, wraps
 from threading import Lock, RLock, main_thread
 from types import SimpleNamespace
 from typing import Any
+
+from opentelemetry import context
+from opentelemetry.context import Context
+from opentelemetry.metrics import Counter, Histogram
 
 from telemetry.logger import limited_logger
 
@@ -47,6 +55,10 @@ ARBITER_MODULE = "gunicorn.arbiter"
 _SPAWN = "spawn_worker"
 # DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK of opentelemetry/proto/metrics/v1/metrics.proto.
 _NO_RECORDED_VALUE = 1
+
+# Off for tests, all of which pass both ways: by the SDK's own methods, and straight to what it
+# aggregates.
+DIRECT = os.environ.get("_TELEMETRY_DIRECT") != "false"
 
 _DEPTH = 8
 _LOGGERS = (
@@ -72,6 +84,13 @@ def no_meter_provider_is_set(provider: object) -> bool:
         _logger.warning("It is unknown whether a meter provider was set: the API has changed")
         return type(provider).__name__.startswith("_Proxy")
     return isinstance(provider, _ProxyMeterProvider)
+
+
+def context_getter() -> Callable[[], Context]:
+    """What tells the current context, without the two calls of the public function."""
+    runtime = getattr(context, "_RUNTIME_CONTEXT", None)
+    variable = getattr(runtime, "_current_context", None)
+    return variable.get if isinstance(variable, ContextVar) else context.get_current
 
 
 # OpenTelemetry's SDK, 1.45
@@ -189,6 +208,114 @@ def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any
     setattr(_Asynchronous, "callback", callback)  # noqa: B010
 
 
+class Bound:
+    """A counter or a histogram with its attributes, for many values that belong to no span.
+
+    OpenTelemetry's specification has bound instruments since 1.57, the SDK has none yet. This adds
+    to the SDK's own aggregations, those of all readers and views, where all of them are what they
+    are known to be. Everything else, and the first values after readers have come or gone, goes
+    through the instrument's own method.
+    """
+
+    __slots__ = ("_add", "_aggregations", "_attributes", "_instrument", "_storages")
+
+    def __init__(self, instrument: Counter | Histogram, attributes: Mapping[str, str]) -> None:
+        self._instrument: Any = instrument
+        self._attributes = attributes
+        self._add = _add_to_sum if isinstance(instrument, Counter) else _add_to_histogram
+        self._storages: object = None
+        self._aggregations: list[Any] | None = None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether values go straight to aggregations, none of which has an exemplar of them."""
+        return self._aggregations is not None
+
+    def record(self, value: float) -> None:
+        """Add a value that the present span may be an example of."""
+        instrument = self._instrument
+        add = instrument.add if isinstance(instrument, Counter) else instrument.record
+        add(value, self._attributes)
+
+    def add(self, values: Sequence[float]) -> None:
+        """Add each of the values, none of which is negative or of the present span."""
+        real = getattr(self._instrument, "_real_instrument", None) or self._instrument
+        storages = getattr(getattr(real, "_measurement_consumer", None), "_reader_storages", None)
+        aggregations = self._aggregations
+        if aggregations is not None and storages is self._storages:
+            if getattr(real, "_is_enabled", _always)():
+                for each in aggregations:
+                    self._add(each, values)
+            return
+        token = context.attach(Context())
+        try:
+            for value in values:
+                self.record(value)
+        finally:
+            context.detach(token)
+        if storages is not self._storages and DIRECT:
+            self._aggregations = None
+            self._storages = storages
+            with suppress(AttributeError, ImportError, KeyError, TypeError):
+                self._aggregations = list(_aggregations_of(real, storages, self._attributes))
+
+
+def _always() -> bool:
+    return True
+
+
+def _add_to_sum(aggregation: Any, values: Sequence[float]) -> None:
+    with aggregation._lock:
+        aggregation._value = (aggregation._value or 0) + sum(values)
+
+
+def _add_to_histogram(aggregation: Any, values: Sequence[float]) -> None:
+    bounds = aggregation._boundaries
+    with aggregation._lock:
+        counts = aggregation._value
+        if counts is None:
+            counts = aggregation._value = [0] * (len(bounds) + 1)
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        aggregation._sum += sum(values)
+        if aggregation._record_min_max:
+            aggregation._min = min(aggregation._min, *values)
+            aggregation._max = max(aggregation._max, *values)
+
+
+def _aggregations_of(real: Any, storages: Any, attributes: Mapping[str, str]) -> Iterator[Any]:
+    """The aggregations that a value has just been added to; a TypeError where one is another's."""
+    from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
+    from opentelemetry.sdk.metrics._internal import _view_instrument_match, aggregation
+
+    key_of: Callable[[Any], Any] = getattr(
+        _view_instrument_match, "_hash_attributes", lambda each: frozenset(each.items())
+    )
+    expected: type = aggregation._ExplicitBucketHistogramAggregation
+    if isinstance(real, Counter):
+        expected = aggregation._SumAggregation
+    exemplars = real._measurement_consumer._sdk_config.exemplar_filter
+    _expect(exemplars, AlwaysOffExemplarFilter, TraceBasedExemplarFilter)
+    for storage in storages.values():
+        for match in storage._instrument_view_instrument_matches[real]:
+            _expect(match, _view_instrument_match._ViewInstrumentMatch)
+            keys = match._view._attribute_keys
+            kept = {key: attributes[key] for key in attributes if keys is None or key in keys}
+            known = match._attributes_aggregation
+            found = known.get(key_of(kept)) or known[key_of({"otel.metric.overflow": True})]
+            if type(found) is aggregation._DropAggregation:
+                continue
+            _expect(found, expected)
+            if getattr(match, "_reset_on_collect", False):
+                raise TypeError("it has other aggregations after each collection")
+            yield found
+
+
+def _expect(given: object, *expected: type) -> None:
+    if type(given) not in expected:
+        raise TypeError(f"the SDK has changed, or {given!r} is another vendor's")
+
+
 def _consumer_of(reader: object) -> Any:
     return getattr(getattr(reader, "_collect", None), "__self__", None)
 
@@ -225,6 +352,8 @@ def forget_measurements(reader: object) -> Callable[[], None]:
     for storage in consumer._reader_storages.values():
         storage._lock = RLock()
     consumer._lock = Lock()
+    # Another mapping, by which a `Bound` sees that its aggregations are others.
+    consumer._reader_storages = dict(consumer._reader_storages)
     instruments, consumer._async_instruments = consumer._async_instruments, []
     return lambda: consumer._async_instruments.extend(instruments)
 

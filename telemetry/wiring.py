@@ -54,7 +54,7 @@ class Wiring:
         flush_after_lifespans()
         if self._app.middleware_stack is not None:
             compatibility.flush_with_fastapi(flush)
-        middleware.remember_routing(self._app.router)
+        middleware.remember_routing(self._app.router, self._paths.templates)
         middleware.wrap_middleware_stack(self._app, self._wrapped)
 
     def _record(self, provider: MeterProvider) -> dict[str, middleware.Measure]:

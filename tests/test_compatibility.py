@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from opentelemetry import metrics
+from opentelemetry import context, metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -47,6 +47,11 @@ from sqlalchemy import create_engine
 from telemetry import compatibility
 from telemetry.sdk.push import NoRecordedValues
 from tests.support.versions import needs
+
+
+def test_the_current_context_is_a_context_variables_value() -> None:
+    assert compatibility.context_getter() != context.get_current
+    assert compatibility.context_getter()() == context.get_current()
 
 
 def test_the_apis_stand_in_for_a_meter_provider() -> None:

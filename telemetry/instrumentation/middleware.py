@@ -1,7 +1,7 @@
 """The middleware that measures what an application answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -9,20 +9,25 @@ from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telemetry.instrumentation.routes import UNMATCHED, CountedPaths, path_below
+from telemetry.instrumentation.routes import UNMATCHED, CountedPaths, RouteTemplates, path_below
 
 COUNTED = "telemetry.exchange"
 """The key that a `Middleware` gives a scope for what measures it: None where nothing does."""
 
 
-def remember_routing(router: Any) -> None:
-    """Have what routing finds out remembered also where a middleware has copied the scope."""
+def remember_routing(router: Any, templates: RouteTemplates) -> None:
+    """Have what routing finds out remembered also where a middleware has copied the scope.
+
+    The routes are hardly ever others than before. To look here costs least: they are looked at
+    next.
+    """
     route = router.middleware_stack
 
     def remembering(scope: Scope, receive: Receive, send: Send) -> Any:
         exchange = scope.get(COUNTED)
         if exchange is not None:
             exchange.scope = scope
+        templates.refresh()
         return route(scope, receive, send)
 
     router.middleware_stack = remembering
@@ -68,7 +73,7 @@ class Measured(ABC):
         """The next message of the client."""
 
     @abstractmethod
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application to the client."""
 
     @abstractmethod

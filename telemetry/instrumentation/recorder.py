@@ -2,27 +2,28 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from threading import Lock
+from contextlib import suppress
 from typing import Protocol
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
+from opentelemetry.trace import get_current_span
 
+from telemetry.compatibility import Bound, context_getter
+from telemetry.forked import when_forked
 from telemetry.instrumentation.labels import Pairs
 from telemetry.providers import METER, once_per_provider
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of the duration histogram in seconds: prometheus_client's own default."""
 
-# Recording durations in batches costs less than recording each after its request: 17 us a request
-# one by one, 13 us in batches of 64. A larger batch would delay the request that completes it: 64
-# take less than half a millisecond.
+# Values of one series are recorded together. A request that completes a batch waits for it, which
+# is some 20 us.
 _BATCH_SIZE = 64
 
 _SIZES = (0, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 
-_Measurement = tuple[Histogram, float, dict[str, str]]
+_current_context = context_getter()
 
 
 class InProgress(Protocol):
@@ -32,21 +33,68 @@ class InProgress(Protocol):
         """The labels that it is counted by; None if it is not to be counted."""
 
 
-@dataclass(slots=True)
-class _Ended:
-    """The requests of one method, path, status and further labels that have ended."""
+class Series:
+    """The requests of one method, path, status and further labels that have ended.
 
-    labels: dict[str, str]
-    count: int = 0
+    What they add waits here, and is recorded in batches and at each collection.
+    """
+
+    __slots__ = ("_counters", "_durations", "_histograms")
+
+    def __init__(self, counters: Iterable[Bound], histograms: Iterable[Bound]) -> None:
+        self._counters = tuple(counters)
+        self._histograms = tuple((each, list[float]()) for each in histograms)
+        self._durations = self._histograms[0][1]
+
+    def record(self, seconds: float, sizes: tuple[int, int] | None = None) -> None:
+        """Count an ended request; safe to call from several threads at once.
+
+        The sizes are bytes of the bodies of request and response, after `measure_sizes`.
+        """
+        if (context := _current_context()) and self._may_be_exemplar(context):
+            for counter in self._counters:
+                counter.add((1,))
+            values = (seconds, *(sizes or ()))
+            for (histogram, _), value in zip(self._histograms, values, strict=True):
+                histogram.record(value)
+            return
+        if sizes is not None:
+            for (_, waiting), size in zip(self._histograms[1:], sizes, strict=True):
+                waiting.append(size)
+        self._durations.append(seconds)
+        if len(self._durations) >= _BATCH_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Record what waits. Several threads may: what one of them has, the others have not."""
+        if not self._durations:
+            return
+        for histogram, waiting in reversed(self._histograms):
+            values = []
+            with suppress(IndexError):
+                for _ in range(len(waiting)):
+                    values.append(waiting.pop())
+            if values:
+                histogram.add(values)
+        for counter in self._counters:
+            counter.add((len(values),))
+
+    def forget(self) -> None:
+        """Have nothing that waits, as in a process that was forked."""
+        for _, waiting in self._histograms:
+            waiting.clear()
+
+    def _may_be_exemplar(self, context: Context) -> bool:
+        """Whether the SDK may keep a value as an example of the present span."""
+        sampled = get_current_span(context).get_span_context().trace_flags.sampled
+        return sampled or not self._histograms[0][0].is_direct
 
 
 class RequestRecorder:
     """Counts ended requests and their durations, by method and route template.
 
-    The two counters are observable ones over plain integers, because a request is counted
-    far more often than the counters are read. Durations are recorded in the histogram, in
-    batches and the rest at each collection. Requests in progress are a gauge and not an up-down
-    counter: what a worker that was killed had in progress is gone with it.
+    Requests in progress are a gauge and not an up-down counter: what a worker that was killed had
+    in progress is gone with it.
     """
 
     def __init__(self, provider: MeterProvider, buckets: Sequence[float]) -> None:
@@ -56,9 +104,7 @@ class RequestRecorder:
         # they add one to and take one from does not.
         self.in_progress: set[InProgress] = set()
         self._shown_in_progress: dict[Pairs, None] = {}
-        self._lock = Lock()
-        self._ended: dict[tuple[str, str, int | None, Pairs], _Ended] = {}
-        self._waiting: list[_Measurement] = []
+        self._series: dict[tuple[str, str, int | None, Pairs, bool], Series] = {}
         self._duration = meter.create_histogram(
             "app_requests_processing_time",
             unit="s",
@@ -67,13 +113,14 @@ class RequestRecorder:
         )
         self._sizes: tuple[Histogram, ...] = ()
         described = "Requests that have ended, answered or not."
-        meter.create_observable_counter("app_requests", [self._observe_requests], "", described)
+        self._requests = meter.create_counter("app_requests", "", described)
         described = "Responses that were started, by status code."
-        meter.create_observable_counter("app_responses", [self._observe_responses], "", described)
+        self._responses = meter.create_counter("app_responses", "", described)
         described = "Requests that have begun and not ended."
         meter.create_observable_gauge(
             "app_requests_in_progress", [self._observe_in_progress], "", described
         )
+        when_forked(self._forget)
 
     def show_in_progress(self, labels: Pairs) -> None:
         """Show how many requests with these labels are in progress, even if none is."""
@@ -95,76 +142,41 @@ class RequestRecorder:
                 )
             )
 
-    def record(
+    def series(
         self,
         method: str,
         path: str,
         status: int | None,
-        seconds: float,
         labels: Pairs = (),
-        sizes: tuple[int, int] | None = None,
-    ) -> None:
-        """Count one ended request; safe to call from several threads at once."""
-        key = (method, path, status, labels)
-        with self._lock:
-            ended = self._ended.get(key)
-            if ended is None:
-                ended = self._ended[key] = _Ended({"method": method, "path": path, **dict(labels)})
-            ended.count += 1
-            if sizes is not None:
-                for histogram, size in zip(self._sizes, sizes, strict=True):
-                    self._waiting.append((histogram, size, ended.labels))
-            self._waiting.append((self._duration, seconds, ended.labels))
-            # In a context there may be a span, which the SDK may keep the duration as an
-            # example of: then it must be recorded now.
-            in_context = bool(get_current())
-            if len(self._waiting) < _BATCH_SIZE and not in_context:
-                return
-            waiting, self._waiting = self._waiting, []
-        if in_context:
-            own = 1 if sizes is None else 1 + len(self._sizes)
-            _record(waiting[-own:])
-            _record_without_context(waiting[:-own])
-        else:
-            _record(waiting)
-
-    def _observe_requests(self, _: CallbackOptions) -> Iterable[Observation]:
-        # The SDK asks observable instruments first, and the histogram then has all.
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        _record_without_context(waiting)
-        requests = Counter[tuple[str, str, Pairs]]()
-        for (method, path, _status, labels), ended in self._ended.copy().items():
-            requests[method, path, labels] += ended.count
-        for (method, path, labels), count in requests.items():
-            yield Observation(count, {"method": method, "path": path, **dict(labels)})
-
-    def _observe_responses(self, _: CallbackOptions) -> Iterable[Observation]:
-        for (_method, _path, status, _labels), ended in self._ended.copy().items():
+        *,
+        sized: bool = False,
+    ) -> Series:
+        """What counts the requests that have ended with these labels, and their sizes."""
+        key = (method, path, status, labels, sized)
+        if key not in self._series:
+            own = {"method": method, "path": path, **dict(labels)}
+            counters = [Bound(self._requests, own)]
             if status is not None:
-                yield Observation(ended.count, {**ended.labels, "status_code": str(status)})
+                counters.append(Bound(self._responses, {**own, "status_code": str(status)}))
+            sizes = self._sizes if sized else ()
+            histograms = [Bound(each, own) for each in (self._duration, *sizes)]
+            self._series.setdefault(key, Series(counters, histograms))
+        return self._series[key]
 
     def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
+        # The SDK asks observable instruments first, and the others then have all.
+        for series in list(self._series.values()):
+            series.flush()
         counts = Counter(each.labels_in_progress() for each in self.in_progress.copy())
         # What has had requests in progress goes on being shown when it has none.
         self._shown_in_progress.update(dict.fromkeys(each for each in counts if each is not None))
         for labels in self._shown_in_progress.copy():
             yield Observation(counts[labels], dict(labels))
 
-
-def _record(measurements: Iterable[_Measurement]) -> None:
-    for histogram, value, labels in measurements:
-        histogram.record(value, labels)
-
-
-def _record_without_context(measurements: list[_Measurement]) -> None:
-    """Record those of other requests, of which the present span knows nothing."""
-    if measurements:
-        token = attach(Context())
-        try:
-            _record(measurements)
-        finally:
-            detach(token)
+    def _forget(self) -> None:
+        for series in self._series.values():
+            series.forget()
+        self.in_progress.clear()
 
 
 class BucketsDifferError(ValueError):

@@ -1,6 +1,6 @@
 """What is measured of a request: that it was there, how long it took and how it ended."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,11 @@ class RequestMeasure:
         if not in_progress_by_route:
             recorder.show_in_progress(labels.constant if labels else ())
         self.recorder = recorder
+        # What counts requests, by the route, the method, the status and further labels: while
+        # the routes are the same, one look is enough.
+        self.series = paths.by_route
+        self.router = paths.router
+        self.sized = sizes
         self.in_progress = recorder.in_progress
         self.known_methods = known_methods()
 
@@ -110,14 +115,15 @@ class _Exchange(Measured):
             self._gone = True
         return message
 
-    async def send(self, message: Message) -> None:
+    # Not a coroutine where nothing is to be done afterwards, as each one takes time.
+    def send(self, message: Message) -> Awaitable[None]:
         if not self._started and message["type"] == "http.response.start":
             self._start(message)
-            await self._send(message)
-            return
+            return self._send(message)
+        return self._send(message) if message.get("more_body") else self._send_last(message)
+
+    async def _send_last(self, message: Message) -> None:
         await self._send(message)
-        if message.get("more_body"):
-            return
         if message["type"] == (
             "http.response.trailers" if self._trailers else "http.response.body"
         ):
@@ -156,18 +162,25 @@ class _Exchange(Measured):
         if self.ended:
             return
         self.ended = True
-        self._by.in_progress.discard(self)
+        by = self._by
+        by.in_progress.discard(self)
         try:
-            self._record(perf_counter() - self._begin)
+            seconds = perf_counter() - self._begin
+            scope = self.scope
+            route = scope.get("route") or scope.get("endpoint")
+            labels = self.labels() if by.labels else ()
+            series = by.series.get((id(route), scope["method"], self.status, labels))
+            if series is None or scope.get("router") is not by.router:
+                path = self.path(self.status)
+                if path is None:
+                    return
+                method, sized = self._method(), by.sized
+                series = by.recorder.series(method, path, self.status, labels, sized=sized)
+                if method == scope["method"] and self._paths.is_settled(scope, route):
+                    by.series[id(route), method, self.status, labels] = series
+            series.record(seconds, self.sizes)
         except Exception:
             _logger.exception("A request could not be counted")
-
-    def _record(self, seconds: float) -> None:
-        path = self.path(self.status)
-        if path is not None:
-            by = self._by
-            labels = self.labels() if by.labels else ()
-            by.recorder.record(self._method(), path, self.status, seconds, labels, self.sizes)
 
 
 class _SizedExchange(_Exchange):
@@ -186,13 +199,13 @@ class _SizedExchange(_Exchange):
         self._read += len(message.get("body") or b"")
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.pathsend":
             with suppress(OSError):
                 self._sent += Path(message["path"]).stat().st_size
         elif self.scope["method"] != "HEAD":
             self._sent += len(message.get("body") or b"")
-        await super().send(message)
+        return super().send(message)
 
 
 _NONE = Labels({})

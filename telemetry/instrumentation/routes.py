@@ -65,6 +65,7 @@ class RouteTemplates:
     Routing leaves the route in the scope, which only lacks the prefixes above it. So the templates
     are laid out once and looked up by route. Only a request that was answered before routing (by
     a middleware) is matched against them. `mounted` are applications and where they are mounted.
+    `by_route` is what others know of routes, which they look up again when the routes have changed.
     """
 
     def __init__(self, router: Any, on_read: _OnRead = lambda _: None) -> None:
@@ -76,11 +77,20 @@ class RouteTemplates:
         self._by_handler: dict[int, list[_Template]] = {}
         self._unknown: dict[int, object] = {}
         self.mounted: list[tuple[Any, str]] = []
+        self.by_route: dict[Any, Any] = {}
+
+    def refresh(self) -> None:
+        """Read the templates again where there are more routes, or fewer."""
+        if len(self._router.routes) != self._size:
+            self.read()
+
+    def has_one_for(self, route: object) -> bool:
+        """Whether a route has a single template, whatever path was asked for."""
+        return len(self._by_handler.get(id(route), ())) == 1
 
     def of(self, scope: Scope, root_path: str, status: int | None = None) -> str:
         """The template of the route that a connection asked for, or `UNMATCHED`."""
-        if len(self._router.routes) != self._size:
-            self.read()
+        self.refresh()
         handler = scope.get("route") or scope.get("endpoint")
         if handler is not None:
             found = self._by_handler.get(id(handler))
@@ -118,6 +128,7 @@ class RouteTemplates:
                 by_handler.setdefault(id(handler), []).append(template)
         self._templates = templates
         self._by_handler = by_handler
+        self.by_route.clear()
         self._read_at = monotonic()
         self._size = len(routes)
         self._on_read(app for app, _ in self.mounted)
@@ -174,16 +185,21 @@ class CountedPaths:
     """
 
     def __init__(self, router: Any, excluded: Collection[str], on_read: _OnRead) -> None:
-        self._router = router
+        self.router = router
         self.excluded = frozenset(excluded)
         self.templates = RouteTemplates(router, on_read)
+        self.by_route = self.templates.by_route
         self._outer: dict[int, RouteTemplates] = {}
+
+    def is_settled(self, scope: Scope, route: object) -> bool:
+        """Whether all connections that reach this route are counted under the same path."""
+        return scope.get("router") is self.router and self.templates.has_one_for(route)
 
     def of(self, scope: Scope, root_path: str, status: int | None = None) -> str | None:
         """The template that a connection is counted under, `UNMATCHED`, or None if excluded."""
         # Starlette leaves the outermost router there, and the root path that it was reached with.
-        router = scope.get("router", self._router)
-        if router is self._router:
+        router = scope.get("router", self.router)
+        if router is self.router:
             path = self.templates.of(scope, root_path, status)
             return None if path in self.excluded else path
         templates = self._outer.get(id(router))
@@ -191,7 +207,7 @@ class CountedPaths:
             templates = self._outer[id(router)] = RouteTemplates(router)
         path = templates.of(scope, scope.get("app_root_path", root_path), status)
         prefixes = (
-            at for app, at in templates.mounted if getattr(app, "router", app) is self._router
+            at for app, at in templates.mounted if getattr(app, "router", app) is self.router
         )
         return None if any(path.removeprefix(at) in self.excluded for at in prefixes) else path
 

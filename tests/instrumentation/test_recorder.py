@@ -11,8 +11,8 @@ from tests.support.series import label_names, values
 
 def test_the_series_read_as_the_tutorial_defines_them() -> None:
     measured = Measured()
-    recorder_of(measured.provider).record("GET", "/items/{id}", 200, 0.03)
-    recorder_of(measured.provider).record("GET", "/items/{id}", None, 20)
+    recorder_of(measured.provider).series("GET", "/items/{id}", 200).record(0.03)
+    recorder_of(measured.provider).series("GET", "/items/{id}", None).record(20)
     text = measured.client.get("/metrics").text
     wanted = """\
 # TYPE app_requests_processing_time_seconds histogram
@@ -67,10 +67,10 @@ def test_no_series_has_further_labels() -> None:
 def test_a_span_is_an_example_of_its_own_request_only() -> None:
     reader = InMemoryMetricReader()
     recorder = recorder_of(MeterProvider([reader], shutdown_on_exit=False))
-    recorder.record("GET", "/", 200, 0.3)
+    recorder.series("GET", "/", 200).record(0.3)
     with TracerProvider(shutdown_on_exit=False).get_tracer("x").start_as_current_span("one"):
-        recorder.record("GET", "/", 200, 0.03)
-    recorder.record("GET", "/", 200, 0.4)
+        recorder.series("GET", "/", 200).record(0.03)
+    recorder.series("GET", "/", 200).record(0.4)
     with TracerProvider(shutdown_on_exit=False).get_tracer("x").start_as_current_span("scrape"):
         data = reader.get_metrics_data()
     assert data is not None

@@ -294,12 +294,12 @@ def test_recording_and_collecting_in_many_threads_at_once_lose_nothing(
         time.sleep(0)
         return Context()
 
-    monkeypatch.setattr("telemetry.instrumentation.recorder.get_current", look)
+    monkeypatch.setattr("telemetry.instrumentation.recorder._current_context", look)
     monkeypatch.setattr("telemetry.instrumentation.recorder._BATCH_SIZE", 3)
 
     def work() -> None:
         for number in range(2_000):
-            recorder.record("GET", f"/{number % 7}", 200, 0.001)
+            recorder.series("GET", f"/{number % 7}", 200).record(0.001)
             if number % 500 == 0:
                 measured.series()
 

@@ -12,7 +12,7 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_PROMETHEUS_PORT,
     OTEL_SDK_DISABLED,
 )
-from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import Aggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -130,7 +130,7 @@ def _configure_metrics(resource: Resource) -> None:
     # The least and the greatest duration, which /metrics does not show, cost a little. Where
     # histograms are pushed, the exporter's variables say how they are aggregated.
     histogram = None if pushed else without_extremes()
-    views = [_view(ObservableCounter, None), _view(Histogram, histogram)]
+    views = [_view(Counter, None), _view(Histogram, histogram)]
     provider = MeterProvider(
         metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
     )

@@ -2,7 +2,6 @@
 
 import os
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.environment_variables import OTEL_METRICS_EXEMPLAR_FILTER
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
@@ -10,25 +9,13 @@ from opentelemetry.sdk.metrics import (
     ExemplarFilter,
     TraceBasedExemplarFilter,
 )
-from opentelemetry.util.types import Attributes
 
 from telemetry.logger import get_logger
 
 _logger = get_logger(__name__)
 
-
-class InSampledSpan(TraceBasedExemplarFilter):
-    """The SDK's ``trace_based`` filter, which costs nothing where there is no span."""
-
-    def should_sample(
-        self, value: float, time_unix_nano: int, attributes: Attributes, context: Context
-    ) -> bool:
-        """Whether the measurement was made in a span that is sampled."""
-        return bool(context) and super().should_sample(value, time_unix_nano, attributes, context)
-
-
 _FILTERS: dict[str, type[ExemplarFilter]] = {
-    "trace_based": InSampledSpan,
+    "trace_based": TraceBasedExemplarFilter,
     "always_on": AlwaysOnExemplarFilter,
     "always_off": AlwaysOffExemplarFilter,
 }
@@ -48,4 +35,4 @@ def exemplar_filter() -> ExemplarFilter:
             chosen,
             ", ".join(_FILTERS),
         )
-    return (found or InSampledSpan)()
+    return (found or TraceBasedExemplarFilter)()
