@@ -34,11 +34,12 @@ from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial, wraps
+from operator import methodcaller
 from threading import Lock, RLock, main_thread
 from types import SimpleNamespace
 from typing import Any
 
-from opentelemetry import context
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram
 
@@ -91,6 +92,12 @@ def context_getter() -> Callable[[], Context]:
     runtime = getattr(context, "_RUNTIME_CONTEXT", None)
     variable = getattr(runtime, "_current_context", None)
     return variable.get if isinstance(variable, ContextVar) else context.get_current
+
+
+def span_getter() -> Callable[[Context], trace.Span | None]:
+    """What finds a context's span, without the calls of the public function."""
+    key = getattr(trace.propagation, "_SPAN_KEY", None)
+    return trace.get_current_span if key is None else methodcaller("get", key)
 
 
 # OpenTelemetry's SDK, 1.45
@@ -236,11 +243,11 @@ class Bound:
         instrument = self._instrument
         add = instrument.add if isinstance(instrument, Counter) else instrument.record
         add(value, self._attributes)
+        self._resolve(*self._storages_of())
 
     def add(self, values: Sequence[float]) -> None:
         """Add each of the values, none of which is negative or of the present span."""
-        real = getattr(self._instrument, "_real_instrument", None) or self._instrument
-        storages = getattr(getattr(real, "_measurement_consumer", None), "_reader_storages", None)
+        real, storages = self._storages_of()
         aggregations = self._aggregations
         if aggregations is not None and storages is self._storages:
             if getattr(real, "_is_enabled", _always)():
@@ -253,6 +260,14 @@ class Bound:
                 self.record(value)
         finally:
             context.detach(token)
+
+    def _storages_of(self) -> tuple[Any, Any]:
+        real = getattr(self._instrument, "_real_instrument", None) or self._instrument
+        consumer = getattr(real, "_measurement_consumer", None)
+        return real, getattr(consumer, "_reader_storages", None)
+
+    def _resolve(self, real: Any, storages: Any) -> None:
+        """Find the aggregations, once a value was added, if there are other readers than before."""
         if storages is not self._storages and DIRECT:
             self._aggregations = None
             self._storages = storages

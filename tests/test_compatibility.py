@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from opentelemetry import context, metrics
+from opentelemetry import context, metrics, trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -52,6 +52,12 @@ from tests.support.versions import needs
 def test_the_current_context_is_a_context_variables_value() -> None:
     assert compatibility.context_getter() != context.get_current
     assert compatibility.context_getter()() == context.get_current()
+
+
+def test_the_span_of_a_context_has_a_key() -> None:
+    span = trace.NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
+    assert compatibility.span_getter() != trace.get_current_span
+    assert compatibility.span_getter()(trace.set_span_in_context(span)) is span
 
 
 def test_the_apis_stand_in_for_a_meter_provider() -> None:

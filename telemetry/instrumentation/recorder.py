@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import TraceFlags
 
-from telemetry.compatibility import Bound, context_getter
+from telemetry.compatibility import Bound, context_getter, span_getter
 from telemetry.forked import when_forked
 from telemetry.instrumentation.labels import Pairs
 from telemetry.providers import METER, once_per_provider
@@ -24,6 +23,7 @@ _BATCH_SIZE = 64
 _SIZES = (0, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 
 _current_context = context_getter()
+_span_of = span_getter()
 
 
 class InProgress(Protocol):
@@ -51,7 +51,13 @@ class Series:
 
         The sizes are bytes of the bodies of request and response, after `measure_sizes`.
         """
-        if (context := _current_context()) and self._may_be_exemplar(context):
+        context = _current_context()
+        span = _span_of(context) if context else None
+        # The SDK may keep a value as an example of the present span.
+        if span is not None and (
+            span.get_span_context().trace_flags & TraceFlags.SAMPLED
+            or not self._histograms[0][0].is_direct
+        ):
             for counter in self._counters:
                 counter.add((1,))
             values = (seconds, *(sizes or ()))
@@ -83,11 +89,6 @@ class Series:
         """Have nothing that waits, as in a process that was forked."""
         for _, waiting in self._histograms:
             waiting.clear()
-
-    def _may_be_exemplar(self, context: Context) -> bool:
-        """Whether the SDK may keep a value as an example of the present span."""
-        sampled = get_current_span(context).get_span_context().trace_flags.sampled
-        return sampled or not self._histograms[0][0].is_direct
 
 
 class RequestRecorder:
