@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 from fastapi import FastAPI
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 from starlette.types import ASGIApp, Message, Scope
 
 from benchmarks.peers import CONTRIB, INSTRUMENTATOR, PATH, PEERS, THIS, application
@@ -15,6 +17,8 @@ from benchmarks.table import Table, spread
 # As many as this project records together, so that each turn has its share of that.
 _IN_TURN = 64
 _PAIRS = 4
+_IN_SPAN = f"{THIS}, in a span that is not sampled"
+_UNSAMPLED = SpanContext(1, 1, is_remote=False)
 _REQUEST: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -57,7 +61,10 @@ async def microseconds(app: ASGIApp, calls: int) -> float:
 class _Pair:
     """One application with two middleware stacks, so that nothing else differs."""
 
-    def __init__(self, instrument: Callable[[FastAPI], None], routes: int) -> None:
+    def __init__(
+        self, instrument: Callable[[FastAPI], None], routes: int, context: Context | None = None
+    ) -> None:
+        self.context = context
         self.app = application(routes, plain=instrument is PEERS[THIS])
         self.bare = self.app.build_middleware_stack()
         instrument(self.app)
@@ -78,11 +85,17 @@ class _Pair:
 
     async def _of(self, stack: ASGIApp) -> float:
         self.app.middleware_stack = stack
-        return await microseconds(self.app, _IN_TURN)
+        token = attach(self.context) if self.context else None
+        try:
+            return await microseconds(self.app, _IN_TURN)
+        finally:
+            if token:
+                detach(token)
 
 
 async def _added(routes: int, turns: int) -> tuple[dict[str, list[float]], list[float]]:
     pairs = {name: _Pair(instrument, routes) for name, instrument in PEERS.items()}
+    pairs[_IN_SPAN] = _Pair(PEERS[THIS], routes, set_span_in_context(NonRecordingSpan(_UNSAMPLED)))
     added: dict[str, list[float]] = {name: [] for name in pairs}
     bare: list[float] = []
     for _ in bar(range(turns), f"{routes + 1} routes"):
@@ -108,8 +121,9 @@ def run(short: bool) -> Table:
         "Added to one request, in process",
         ["", "1 route, µs", "after 300 others, µs", "grows"],
         f"On top of {spread(bare)} µs of the bare app, {spread(bare_many)} µs after 300 others. "
-        f"With one route this is {middle[THIS] / middle[INSTRUMENTATOR]:.2f} of what "
-        f"{INSTRUMENTATOR} adds and {middle[THIS] / middle[CONTRIB]:.3f} of what {CONTRIB} adds.",
+        f"With one route this is {middle[THIS] / middle[INSTRUMENTATOR]:.3f} of what "
+        f"{INSTRUMENTATOR} adds, {middle[_IN_SPAN] / middle[INSTRUMENTATOR]:.3f} in a span that is "
+        f"not sampled, and {middle[THIS] / middle[CONTRIB]:.3f} of what {CONTRIB} adds.",
     )
     for name in one:
         table.rows.append([name, spread(one[name]), spread(many[name]), f"× {growth[name]:.1f}"])
