@@ -41,7 +41,7 @@ def serve_metrics(
     answer = Answer(page)
 
     async def metrics(request: Request) -> Response:
-        return await answer.to(request.scope["headers"])
+        return await answer.to(request.scope)
 
     # Without FastAPI's own part of a route, a scrape needs less time.
     route = Route(_PATH, answer, methods=["GET"], include_in_schema=False)
