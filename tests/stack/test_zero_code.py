@@ -119,9 +119,11 @@ def test_the_sdk_can_be_disabled(tmp_path: Path) -> None:
 @pytest.mark.parametrize("app", ["app.main:app", "foreign:app"])
 def test_a_port_of_their_own_instead_of_the_public_one(tmp_path: Path, app: str) -> None:
     port = free_port()
-    with instrumented(tmp_path, app=app, OTEL_EXPORTER_PROMETHEUS_PORT=str(port)) as public:
-        assert public.status("/metrics") == public.status("/nope") == 404
+    environment = {"OTEL_EXPORTER_PROMETHEUS_PORT": str(port), "TELEMETRY_METRICS_PATH": "/own"}
+    with instrumented(tmp_path, app=app, **environment) as public:
+        assert public.status("/metrics") == public.status("/nope") == public.status("/own") == 404
         private = f"http://localhost:{port}"
-        wait_for(lambda: answers(f"{private}/metrics"), "the port is served")
-        assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in get(f"{private}/metrics")
+        wait_for(lambda: answers(f"{private}/own"), "the port is served")
+        assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in get(f"{private}/own")
+        assert status(f"{private}/metrics") == 404
         assert status(f"{private}/openapi.json") == 404
