@@ -1,9 +1,10 @@
-"""Request and process metrics for any FastAPI application, through OpenTelemetry."""
+"""Request and process metrics for FastAPI and Starlette applications, through OpenTelemetry."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
+from fastapi import FastAPI
 from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
@@ -53,8 +54,8 @@ def instrument(
     done at all.
 
     Parameters:
-        app: The application. A route of its own for the path of the metrics stays, and a warning
-            is logged.
+        app: The application, of FastAPI or of Starlette. A route of its own for the path of the
+            metrics stays, and a warning is logged.
         meter_provider: Where the instruments are made. By default the global meter provider,
             which is set up as the ``OTEL_*`` variables say where there is none.
         excluded_paths: Route templates, or paths that no route matches, that are not counted and
@@ -98,7 +99,12 @@ def instrument(
         prometheus_client_metrics,
     )
     if not isinstance(app, Starlette):
-        raise TypeError(f"instrument takes a FastAPI application: {app!r}")
+        raise TypeError(f"instrument takes a FastAPI or Starlette application: {app!r}")
+    if metrics_dependencies and not isinstance(app, FastAPI):
+        raise TypeError(
+            "metrics_dependencies needs a FastAPI application. Set TELEMETRY_METRICS_TOKEN, or "
+            f"serve the metrics on a port of their own: {app!r}"
+        )
     if disabled():
         return
     first = _instrumented.setdefault(app, options)
