@@ -21,13 +21,13 @@ from benchmarks.request import receive, scope, send
 from benchmarks.table import Table, spread
 
 ROUTES = 530
-_OPENMETRICS = (b"accept", b"application/openmetrics-text;version=1.0.0")
+OPENMETRICS = (b"accept", b"application/openmetrics-text;version=1.0.0")
 _GZIP = (b"accept-encoding", b"gzip")
 _FORMATS: dict[str, tuple[list[tuple[bytes, bytes]], Callable[[CollectorRegistry], bytes]]] = {
     "text": ([], prometheus_client.generate_latest),
-    "OpenMetrics": ([_OPENMETRICS], generate_openmetrics),
+    "OpenMetrics": ([OPENMETRICS], generate_openmetrics),
     "OpenMetrics, gzip": (
-        [_OPENMETRICS, _GZIP],
+        [OPENMETRICS, _GZIP],
         lambda it: gzip.compress(generate_openmetrics(it)),  # type: ignore[no-untyped-call]
     ),
 }
@@ -139,7 +139,7 @@ async def _measure(rounds: int) -> _Times:
         gaps.clear()
         # A scrape a second is fifteen times as many as Prometheus makes.
         began = time.perf_counter()
-        times.loaded.append((await scrape(app, [_OPENMETRICS]))[0])
+        times.loaded.append((await scrape(app, [OPENMETRICS]))[0])
         times.gaps.append(max(gaps, default=0.0))
         await asyncio.sleep(max(0.0, began + 1 - time.perf_counter()))
         times.scraped_p99.append(_p99(latencies))

@@ -476,11 +476,11 @@ def exclude_from_contrib(stack: object, *expressions: str) -> None:
 
     Without it, all are measured.
     """
-    from opentelemetry.util.http import ExcludeList
-
     while stack is not None and type(stack).__name__ != "OpenTelemetryMiddleware":
         stack = getattr(stack, "app", None)
     if stack is not None:
+        from opentelemetry.util.http import ExcludeList
+
         own = getattr(getattr(stack, "excluded_urls", None), "_excluded_urls", [])
         expressions = tuple(dict.fromkeys([*own, *expressions]))
         setattr(stack, "excluded_urls", ExcludeList(expressions))  # noqa: B010
