@@ -41,11 +41,12 @@ def local(host: str, port: int | str) -> str:
 
 def _scraped(app: str) -> str:
     port = _value("OTEL_EXPORTER_PROMETHEUS_PORT")
+    path = _value("TELEMETRY_METRICS_PATH") or "/metrics"
     if not port:
-        return f"{app}/metrics"
+        return f"{app}{path}"
     if not port.isdecimal() or not 0 < int(port) < 65536:
         return "none (OTEL_EXPORTER_PROMETHEUS_PORT)"
-    return f"{local(_value('OTEL_EXPORTER_PROMETHEUS_HOST'), port)}/metrics"
+    return f"{local(_value('OTEL_EXPORTER_PROMETHEUS_HOST'), port)}{path}"
 
 
 def _otlp() -> str:

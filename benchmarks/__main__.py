@@ -31,6 +31,7 @@ TABLES = {
     "scrape": scrape.run,
     "flood": flood.run,
     "memory": footprint.memory,
+    "page-memory": footprint.page,
     "startup": footprint.startup,
     "workers": workers.run,
     "push": push.run,

@@ -1,9 +1,10 @@
-"""Request and process metrics for any FastAPI application, through OpenTelemetry."""
+"""Request and process metrics for FastAPI and Starlette applications, through OpenTelemetry."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
+from fastapi import FastAPI
 from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
@@ -39,6 +40,7 @@ def instrument(
     labels: Mapping[str, str | RequestLabel] = MappingProxyType({}),
     in_progress_by_route: bool = False,
     body_sizes: bool = False,
+    metrics_path: str | None = None,
     metrics_dependencies: Sequence[Depends] = (),
     prometheus_client_metrics: bool = True,
 ) -> None:
@@ -52,7 +54,8 @@ def instrument(
     done at all.
 
     Parameters:
-        app: The application. A ``/metrics`` route of its own stays, and a warning is logged.
+        app: The application, of FastAPI or of Starlette. A route of its own for the path of the
+            metrics stays, and a warning is logged.
         meter_provider: Where the instruments are made. By default the global meter provider,
             which is set up as the ``OTEL_*`` variables say where there is none.
         excluded_paths: Route templates, or paths that no route matches, that are not counted and
@@ -70,6 +73,8 @@ def instrument(
             labels. They are told apart when the metrics are read, at no cost for a request.
         body_sizes: Whether there are histograms of the sizes of bodies,
             ``app_request_body_size_bytes`` and ``app_response_body_size_bytes``.
+        metrics_path: Where the metrics are served in the place of ``/metrics``. By default the
+            variable ``TELEMETRY_METRICS_PATH`` decides. It is excluded if ``/metrics`` is.
         metrics_dependencies: FastAPI dependencies that a scrape of ``/metrics`` must pass, such
             as ``[Depends(only_for_monitoring)]``. For a bearer token, set
             ``TELEMETRY_METRICS_TOKEN`` instead. They are not asked on a port of its own.
@@ -89,11 +94,17 @@ def instrument(
         labels,
         in_progress_by_route,
         body_sizes,
+        metrics_path,
         metrics_dependencies,
         prometheus_client_metrics,
     )
     if not isinstance(app, Starlette):
-        raise TypeError(f"instrument takes a FastAPI application: {app!r}")
+        raise TypeError(f"instrument takes a FastAPI or Starlette application: {app!r}")
+    if metrics_dependencies and not isinstance(app, FastAPI):
+        raise TypeError(
+            "metrics_dependencies needs a FastAPI application. Set TELEMETRY_METRICS_TOKEN, or "
+            f"serve the metrics on a port of their own: {app!r}"
+        )
     if disabled():
         return
     first = _instrumented.setdefault(app, options)

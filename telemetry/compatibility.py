@@ -8,7 +8,8 @@ What this package changes in objects of other packages, from `telemetry.instrume
 
 - an application's ``build_middleware_stack``: to stand outside of all other middleware
 - its router's ``middleware_stack``: to see what routing finds where a middleware copies the scope
-- ``FastAPI.__call__``: ``opentelemetry-instrument`` has every application measured when called
+- ``FastAPI.__call__``, ``Starlette.__call__``: ``opentelemetry-instrument`` has all applications
+  measured when they are called
 - ``starlette.routing.Router.lifespan``: to flush before the server ends the process
 - FastAPI's list of exporters: to flush where the lifespan had begun before
 - FastAPI's telemetry settings: one set of request metrics; excluded paths have no spans
@@ -490,11 +491,11 @@ def exclude_from_contrib(stack: object, *expressions: str) -> None:
 
     Without it, all are measured.
     """
-    from opentelemetry.util.http import ExcludeList
-
     while stack is not None and type(stack).__name__ != "OpenTelemetryMiddleware":
         stack = getattr(stack, "app", None)
     if stack is not None:
+        from opentelemetry.util.http import ExcludeList
+
         own = getattr(getattr(stack, "excluded_urls", None), "_excluded_urls", [])
         expressions = tuple(dict.fromkeys([*own, *expressions]))
         setattr(stack, "excluded_urls", ExcludeList(expressions))  # noqa: B010

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -11,13 +12,21 @@ from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider
 
 from telemetry.instrumentation.labels import Labels, RequestLabel
+from telemetry.logger import get_logger
 from telemetry.request_names import RequestNames, names_in
+
+_logger = get_logger(__name__)
+
+METRICS_PATH = "/metrics"
+_METRICS_PATH = "TELEMETRY_METRICS_PATH"
+_PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
 @dataclass(slots=True)
 class Options:
-    """The arguments of `telemetry.instrument`, and what three of them mean.
+    """The arguments of `telemetry.instrument`, and what some of them mean.
 
+    `path` is that of the metrics, which `excluded` has as well, unless ``/metrics`` is counted.
     `bounds` are without the infinite one; `declared` is None where there are no further labels.
     """
 
@@ -28,8 +37,11 @@ class Options:
     labels: Mapping[str, str | RequestLabel]
     in_progress_by_route: bool
     body_sizes: bool
+    metrics_path: str | None
     metrics_dependencies: Sequence[Depends]
     prometheus_client_metrics: bool
+    path: str = field(init=False, compare=False)
+    excluded: frozenset[str] = field(init=False, compare=False)
     names: RequestNames = field(init=False, compare=False)
     bounds: tuple[float, ...] = field(init=False, compare=False)
     declared: Labels | None = field(init=False, compare=False)
@@ -42,6 +54,8 @@ class Options:
             raise TypeError(f"excluded_paths takes a list of paths: {paths!r}")
         if wrong := [each for each in paths if not each.startswith("/")]:
             raise ValueError(f"excluded_paths takes paths that begin with a slash: {wrong[0]!r}")
+        self.path = _path(self.metrics_path)
+        self.excluded = frozenset([*paths, self.path] if METRICS_PATH in paths else paths)
         for name in ("in_progress_by_route", "body_sizes", "prometheus_client_metrics"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} takes True or False: {getattr(self, name)!r}")
@@ -68,6 +82,25 @@ def _names(chosen: str | None) -> RequestNames:
         valid = ", ".join(repr(each.value) for each in RequestNames)
         raise ValueError(f"request_metrics takes one of {valid}: {chosen!r}")
     return RequestNames(chosen)
+
+
+def _path(chosen: Any) -> str:
+    if chosen is None:
+        named = os.environ.get(_METRICS_PATH, "").strip() or METRICS_PATH
+        if _PATH.fullmatch(named):
+            return named
+        _logger.error(
+            "%s=%s: not a path such as /internal/metrics. The default is taken, %s.",
+            _METRICS_PATH,
+            named,
+            METRICS_PATH,
+        )
+        return METRICS_PATH
+    if not isinstance(chosen, str):
+        raise TypeError(f"metrics_path takes a path: {chosen!r}")
+    if not _PATH.fullmatch(chosen):
+        raise ValueError(f"metrics_path takes a path such as '/internal/metrics': {chosen!r}")
+    return chosen
 
 
 def _bounds(buckets: Any) -> tuple[float, ...]:

@@ -35,8 +35,8 @@ class Wiring:
     def __init__(self, app: Starlette, options: Options) -> None:
         self._app = app
         self._options = options
-        self._excluded = Excluded(options.excluded_paths)
-        self._paths = CountedPaths(app.router, options.excluded_paths, self._settle_below)
+        self._excluded = Excluded(options.excluded)
+        self._paths = CountedPaths(app.router, options.excluded, self._settle_below)
         self._below = WeakSet[Starlette]()
         self._served = False
         self._serving = Lock()
@@ -45,8 +45,9 @@ class Wiring:
         self._saturation = saturation_of(provider)
         health.observe(provider)
         self._readers = readers_of(provider)
-        if self._readers.endpoint is not None and not options.prometheus_client_metrics:
-            self._readers.endpoint.shows_registry = False
+        if self._readers.endpoint is not None:
+            self._readers.endpoint.path = options.path
+            self._readers.endpoint.shows_registry &= options.prometheus_client_metrics
 
     def wrap(self) -> None:
         """Put the measuring middleware around everything that the application answers with."""
@@ -93,8 +94,9 @@ class Wiring:
         if endpoint is not None:
             endpoint.serve()
             if endpoint.port is None:
-                dependencies = self._options.metrics_dependencies
-                serve_metrics(self._app, endpoint.page, self._paths.templates.has, dependencies)
+                options, has = self._options, self._paths.templates.has
+                path, dependencies = options.path, options.metrics_dependencies
+                serve_metrics(self._app, endpoint.page, path, has, dependencies)
         self._paths.templates.read()
 
     def _start(self, scope: Scope) -> None:

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from telemetry.instrumentor import FastAPIMetricsInstrumentor
 from tests.support.applications import Measured
+from tests.support.series import parse, values
 
 
 @pytest.fixture
@@ -50,10 +53,28 @@ def test_a_mounted_application_is_left_to_the_outer_one(provider: MeterProvider)
     assert measured.client.get("/sub/metrics").status_code == 404
 
 
-def test_after_uninstrumenting_new_applications_are_not_measured() -> None:
-    original = FastAPI.__call__
+def test_a_starlette_application_is_measured_with_what_is_mounted_in_it(
+    provider: MeterProvider,
+) -> None:
+    inner = FastAPI()
+    inner.get("/leaf")(root)
+    parent = Starlette()
+    parent.mount("/api", inner)
+    client = TestClient(parent)
+    assert client.get("/api/leaf").json() == "ok"
+    assert client.get("/api/metrics").status_code == 404
+    shown = parse(client.get("/metrics").text)
+    assert values(shown, "app_requests_total") == {
+        ("GET", "/api/leaf"): 1,
+        ("GET", "unmatched"): 1,
+    }
+
+
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_after_uninstrumenting_new_applications_are_not_measured(kind: type[Starlette]) -> None:
+    original = kind.__call__
     instrumentor = FastAPIMetricsInstrumentor()
     instrumentor.instrument()
-    assert FastAPI.__call__ is not original
+    assert kind.__call__ is not original
     instrumentor.uninstrument()
-    assert FastAPI.__call__ is original
+    assert kind.__call__ is original

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 import telemetry
 from telemetry.request_names import names_in
 from tests.support.applications import Measured, exchange
-from tests.support.series import label_names, total
+from tests.support.series import label_names, total, values
 
 DURATION = "app_requests_processing_time_seconds_bucket"
 
@@ -54,6 +54,12 @@ def bounds(app: Measured) -> set[str]:
         ({"in_progress_by_route": 1}, TypeError, "in_progress_by_route takes True or False: 1"),
         ({"body_sizes": "yes"}, TypeError, "body_sizes takes True or False: 'yes'"),
         ({"prometheus_client_metrics": 1}, TypeError, "takes True or False: 1"),
+        ({"metrics_path": 1}, TypeError, "metrics_path takes a path: 1"),
+        ({"metrics_path": "internal"}, ValueError, "such as '/internal/metrics': 'internal'"),
+        ({"metrics_path": "/"}, ValueError, "such as '/internal/metrics': '/'"),
+        ({"metrics_path": "/metrics/"}, ValueError, "such as '/internal/metrics'"),
+        ({"metrics_path": "/{path}"}, ValueError, "such as '/internal/metrics'"),
+        ({"metrics_path": ""}, ValueError, "such as '/internal/metrics': ''"),
         ({"metrics_dependencies": Depends(print)}, TypeError, r"list of Depends\(...\)"),
         ({"metrics_dependencies": [print]}, TypeError, r"list of Depends\(...\)"),
         ({"bucket": [1]}, TypeError, "unexpected keyword argument 'bucket'"),
@@ -181,6 +187,41 @@ def test_a_dependency_that_a_scrape_must_pass() -> None:
     assert 'app_requests_total{method="GET",path="/items/{item_id}"} 1.0' in passed.text
     assert app.client.head("/metrics", headers={"x-key": "monitoring"}).status_code == 200
     assert "/metrics" not in app.client.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_another_path_for_the_metrics(by_variable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if by_variable:
+        monkeypatch.setenv("TELEMETRY_METRICS_PATH", " /internal/metrics")
+    app = measured(**({} if by_variable else {"metrics_path": "/internal/metrics"}))
+    app.app.get("/{part}/metrics")(lambda part: "own")
+    for path in ("/internal/metrics", "/other/metrics", "/metrics"):
+        answer = app.client.get(path)
+        assert (path == "/internal/metrics") is ("app_memory_usage_bytes" in answer.text)
+        assert answer.status_code == (404 if path == "/metrics" else 200)
+    series = app.series("/internal/metrics")
+    # As by default, neither the metrics nor what an application may have at /metrics is counted.
+    assert values(series, "app_requests_total") == {("GET", "/{part}/metrics"): 1}
+
+
+def test_another_path_is_counted_where_the_metrics_are() -> None:
+    app = measured(metrics_path="/internal/metrics", excluded_paths=["/health"])
+    app.client.get("/internal/metrics")
+    series = app.series("/internal/metrics")
+    assert values(series, "app_requests_total") == {("GET", "/internal/metrics"): 1}
+
+
+def test_the_argument_wins_over_the_variable_which_may_be_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TELEMETRY_METRICS_PATH", "internal metrics")
+    measured(metrics_path="/x").series("/x")
+    assert caplog.messages == []
+    measured().series("/metrics")
+    assert caplog.messages == [
+        "TELEMETRY_METRICS_PATH=internal metrics: not a path such as /internal/metrics. The "
+        "default is taken, /metrics."
+    ]
 
 
 def test_the_variable_that_chooses_the_names(caplog: pytest.LogCaptureFixture) -> None:

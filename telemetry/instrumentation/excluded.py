@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Callable, Collection
 
-from opentelemetry.util.http import parse_excluded_urls
 from starlette.datastructures import URL
 from starlette.types import Scope
 
@@ -45,6 +44,9 @@ def _by_url() -> Callable[[Scope], bool] | None:
     expressions = ",".join(each for each in listed.split(",") if each.strip())
     if not expressions:
         return None
+    # Most list none, and need not wait for this import.
+    from opentelemetry.util.http import parse_excluded_urls
+
     try:
         in_url = parse_excluded_urls(expressions).url_disabled
     except re.error as error:

@@ -75,6 +75,7 @@ def metrics_lines(log: str) -> list[str]:
 SAID: dict[str, tuple[dict[str, str], list[str]]] = {
     "nothing set": ({}, ["{app}/metrics"]),
     "another address": ({"APP_URL": "http://localhost:8765"}, ["http://localhost:8765/metrics"]),
+    "another path": ({"TELEMETRY_METRICS_PATH": "/internal"}, ["{app}/internal"]),
     "an own port": (
         {"OTEL_EXPORTER_PROMETHEUS_PORT": "{port}"},
         ["http://localhost:{port}/metrics"],

@@ -1,13 +1,16 @@
 """Each example as its README starts it, and each receiver that the page on settings names."""
 
+import json
 import re
 import urllib.request
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from websockets.sync.client import connect
 
 from tests.support.processes import (
     ROOT,
@@ -25,13 +28,18 @@ EXAMPLES = ROOT / "examples"
 
 
 def example(
-    folder: Path, name: str, *command: str, environment: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    *command: str,
+    environment: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> AbstractContextManager[Service]:
     """An example's own command in its own folder, but on another port."""
     shown = (EXAMPLES / "README.md").read_text()
     assert " ".join([Path(command[0]).name, *command[1:]]) in shown
     bind = ("--bind", "127.0.0.1:{port}") if "gunicorn" in command[0] else ()
-    return service(folder, command=[*command, *bind], environment=environment, cwd=EXAMPLES / name)
+    at = EXAMPLES / name
+    return service(folder, command=[*command, *bind], environment=environment, cwd=at, **more)
 
 
 def post(url: str) -> int:
@@ -62,6 +70,25 @@ def test_gunicorn_with_workers(tmp_path: Path) -> None:
             *("0.01", "0.05", "0.1", "0.5", "1.0", "5.0"),
             "+Inf",
         }
+
+
+def test_starlette(tmp_path: Path) -> None:
+    command = (script("uvicorn"), "main:app", "--workers", "2")
+    with example(tmp_path, "starlette", *command, up="/metrics") as app:
+        for _ in range(40):
+            assert app.get("/v1/items/book") == '{"item":"book"}'
+        assert app.status("/nothing") == 404
+        with connect(f"{app.url.replace('http', 'ws')}/clock") as socket:
+            assert [json.loads(tick) for tick in socket] == [0, 1, 2]
+        wait_for(lambda: total(app.series(), "app_responses_total") == 41, "all are on the page")
+        for _ in range(5):
+            shown = app.series()
+            assert values(shown, "app_responses_total") == {
+                ("GET", "/v1/items/{name}", "200"): 40,
+                ("GET", "unmatched", "404"): 1,
+            }
+        assert values(shown, "app_websockets_closed_total") == {("1000", "/clock"): 1}
+        assert len(values(shown, "app_memory_usage_bytes")) == 4
 
 
 def test_the_scrape_configuration_is_that_of_the_document() -> None:

@@ -34,6 +34,20 @@ async def leaf(leaf_id: int) -> int:
 
 app.mount("/sub", sub)
 """
+STARLETTE = """
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+async def item(request):
+    return PlainTextResponse(request.path_params["item_id"])
+
+async def fails(request):
+    raise KeyError
+
+below = [Route("/items/{item_id}", item)]
+app = Starlette(routes=[Mount("/v1", routes=below), Route("/fails", fails)])
+"""
 
 
 def instrumented(
@@ -110,6 +124,20 @@ def test_the_distro_can_be_chosen_by_its_name(tmp_path: Path) -> None:
     assert label_names(series, "http_server_request_duration_seconds_count")
 
 
+def test_a_starlette_application_with_two_workers(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(STARLETTE)
+    command = (script("opentelemetry-instrument"), script("uvicorn"), "main:app", "--workers=2")
+    with service(tmp_path, command=command, cwd=tmp_path, up="/metrics") as app:
+        for _ in range(40):
+            assert app.get("/v1/items/7") == "7"
+        assert app.status("/fails") == 500
+        wait_for(lambda: total(app.series(), "app_responses_total") == 41, "all are on the page")
+        assert values(app.series(), "app_responses_total") == {
+            ("GET", "/v1/items/{item_id}", "200"): 40,
+            ("GET", "/fails", "500"): 1,
+        }
+
+
 def test_the_sdk_can_be_disabled(tmp_path: Path) -> None:
     with instrumented(tmp_path, OTEL_SDK_DISABLED="true") as app:
         assert app.get("/health") == '{"status":"ok"}'
@@ -119,9 +147,11 @@ def test_the_sdk_can_be_disabled(tmp_path: Path) -> None:
 @pytest.mark.parametrize("app", ["app.main:app", "foreign:app"])
 def test_a_port_of_their_own_instead_of_the_public_one(tmp_path: Path, app: str) -> None:
     port = free_port()
-    with instrumented(tmp_path, app=app, OTEL_EXPORTER_PROMETHEUS_PORT=str(port)) as public:
-        assert public.status("/metrics") == public.status("/nope") == 404
+    environment = {"OTEL_EXPORTER_PROMETHEUS_PORT": str(port), "TELEMETRY_METRICS_PATH": "/own"}
+    with instrumented(tmp_path, app=app, **environment) as public:
+        assert public.status("/metrics") == public.status("/nope") == public.status("/own") == 404
         private = f"http://localhost:{port}"
-        wait_for(lambda: answers(f"{private}/metrics"), "the port is served")
-        assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in get(f"{private}/metrics")
+        wait_for(lambda: answers(f"{private}/own"), "the port is served")
+        assert 'app_requests_total{method="GET",path="unmatched"} 1.0' in get(f"{private}/own")
+        assert status(f"{private}/metrics") == 404
         assert status(f"{private}/openapi.json") == 404

@@ -195,10 +195,12 @@ def service(
     environment: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
     port: int | None = None,
+    up: str = "/openapi.json",
 ) -> Iterator[Service]:
     """The project's application, or the one that `command` starts, on this or on a free port.
 
-    The port takes the place of ``{port}`` in the command, or is added as ``--port``.
+    It answers at `up` when it has started. The port takes the place of ``{port}`` in the command,
+    or is added as ``--port``.
     """
     port = port or free_port()
     full = [part.replace("{port}", str(port)) for part in command]
@@ -206,8 +208,8 @@ def service(
         full += ["--port", str(port)]
     full += options
     log = folder / f"service-{port}.log"
-    up = f"http://127.0.0.1:{port}/openapi.json"
-    with running(full, log, up, environment=environment, cwd=cwd) as process:
+    url = f"http://127.0.0.1:{port}{up}"
+    with running(full, log, url, environment=environment, cwd=cwd) as process:
         yield Service(process, port)
 
 

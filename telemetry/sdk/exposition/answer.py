@@ -12,13 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
-from telemetry.sdk.exposition.negotiation import Headers, format_for, header
+from telemetry.sdk.exposition.negotiation import format_for, header
 from telemetry.sdk.exposition.page import Page, Writing, failure
+from telemetry.sdk.exposition.selection import MAX_QUERY, Selection, names_in
 
 _logger = limited_logger(__name__)
 
 _TOKEN = "TELEMETRY_METRICS_TOKEN"
 _DENIED = f"The metrics need the header: Authorization: Bearer <the value of {_TOKEN}>\n"
+_TOO_LONG = f"The query of a scrape may have {MAX_QUERY} bytes\n"
 # RFC 6750.
 _CHALLENGE = {"www-authenticate": "Bearer"}
 _MIN_INTERVAL = 0.002
@@ -28,6 +30,8 @@ _POLL_INTERVAL = 0.01
 class Answer:
     """An ASGI application that answers scrapes: with the page, 401, or 503 where there is none.
 
+    With ``?name[]=`` in the query, repeated for several names, it answers with their samples.
+
     Scrapes are answered 2 ms apart: two hundred that come at once, and again as soon as they
     are answered, leave the event loop to the application. One alone does not wait.
     """
@@ -36,23 +40,33 @@ class Answer:
         self._page = page
         self._next = 0.0
         self._allowed = _guard()
+        self._selection = Selection()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scrape."""
-        await (await self.to(scope["headers"]))(scope, receive, send)
+        await (await self.to(scope))(scope, receive, send)
 
-    async def to(self, headers: Headers) -> Response:
-        """The answer to a scrape with these headers."""
+    async def to(self, scope: Scope) -> Response:
+        """The answer to a scrape."""
+        headers, query = scope["headers"], scope["query_string"]
         if not self._allowed(header(headers, b"authorization")):
             health.scrape_failed("unauthorized")
             return PlainTextResponse(_DENIED, status_code=401, headers=_CHALLENGE)
+        if len(query) > MAX_QUERY:
+            return PlainTextResponse(_TOO_LONG, status_code=414)
+        names = names_in(query)
         form = format_for(
             header(headers, b"accept").decode("latin-1"),
             header(headers, b"accept-encoding").decode("latin-1"),
         )
+        if names:
+            # The page of all scrapes is cut down: none is written, nor kept, for some names.
+            form = form._replace(compressed=False)
         writing = self._page.get(form)
         await _wait(writing)
         content = writing.content.result() if writing.content.done() else None
+        if names and isinstance(content, bytes):
+            content = await self._selection.of(content, names)
         answer = (
             Response(content, headers=form.headers)
             if isinstance(content, bytes)

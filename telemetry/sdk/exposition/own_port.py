@@ -27,8 +27,14 @@ _MAX_REQUEST = 16_384
 _POLL_INTERVAL = 0.25
 
 
-def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: True) -> int:
-    """Serve ``/metrics`` in a thread of its own for as long as `may` is true. Returns the port.
+def listen(
+    page: Page,
+    host: str,
+    port: int,
+    may: Callable[[], bool] = lambda: True,
+    path: str = "/metrics",
+) -> int:
+    """Serve a page in a thread of its own for as long as `may` is true. Returns the port.
 
     Whatever clients do, they keep no more than 32 of the process's file descriptors, and none
     for more than 15 s: when there are more connections, the oldest is closed.
@@ -42,14 +48,14 @@ def listen(page: Page, host: str, port: int, may: Callable[[], bool] = lambda: T
     if hasattr(os, "register_at_fork"):
         # A child that lives longer than this process would keep the port.
         os.register_at_fork(after_in_child=listening.close)
-    serve = _serve(page, listening, may)
+    serve = _serve(Route(path, Answer(page), methods=["GET"]), listening, may)
     Thread(target=asyncio.run, args=(serve,), name="metrics server", daemon=True).start()
     return int(listening.getsockname()[1])
 
 
-async def _serve(page: Page, listening: socket, may: Callable[[], bool]) -> None:
+async def _serve(route: Route, listening: socket, may: Callable[[], bool]) -> None:
     config = Config(
-        Router([Route("/metrics", Answer(page), methods=["GET"])]),
+        Router([route]),
         interface="asgi3",
         lifespan="off",
         ws="none",

@@ -1,6 +1,5 @@
 """The page that scrapes get, written at most once at a time."""
 
-import gzip
 import os
 import time
 import weakref
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import running
+from telemetry.sdk.exposition.compression import compressed
 from telemetry.sdk.exposition.negotiation import Format
 
 _logger = limited_logger(__name__)
@@ -80,7 +80,7 @@ class Page:
             began = time.monotonic()
             try:
                 page = self._write(form.openmetrics)
-                return gzip.compress(page, compresslevel=1) if form.compressed else page
+                return compressed(page) if form.compressed else page
             finally:
                 ended = time.monotonic()
                 self._not_before = ended + min(_COOLDOWN * (ended - began), _MAX_COOLDOWN)

@@ -21,7 +21,7 @@ _DELAY = 1.0
 
 
 class EndpointReader(MetricReader):
-    """Shows a meter provider's metrics on the application's ``/metrics``, or a port of its own.
+    """Shows a meter provider's metrics on the application's port, or on one of its own.
 
     In declarative configuration it is the pull exporter ``fastapi_prometheus``.
     """
@@ -30,6 +30,7 @@ class EndpointReader(MetricReader):
         super().__init__()
         self.host = host or "localhost"
         self.port = port
+        self.path = "/metrics"
         self.service = Service(self)
         self.shows_registry = True
         self.page = Page(self._write)
@@ -93,7 +94,7 @@ class EndpointReader(MetricReader):
 
         self._listening = True
         try:
-            listen(self.page, self.host, self.port, self._may_listen)
+            listen(self.page, self.host, self.port, self._may_listen, self.path)
         except (OSError, OverflowError) as error:
             self._listening = False
             _logger.error(

@@ -56,6 +56,12 @@ def test_the_page_and_nothing_else() -> None:
     assert status(f"{url}/") == 404
 
 
+def test_some_samples_only() -> None:
+    url = served(lambda _: b"a 1\nb 2\n")
+    with urllib.request.urlopen(f"{url}/metrics?name[]=b") as answer:
+        assert answer.read() == b"b 2\n"
+
+
 @pytest.mark.parametrize("hangs", [True, False])
 def test_503_with_the_kind_of_error_where_there_is_no_page(
     hangs: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -61,6 +61,22 @@ def test_a_metrics_route_of_the_application_stays_with_a_warning(
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
+def test_another_path_is_free_where_the_application_has_metrics_of_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    measured = Measured(instrument=False)
+    measured.app.get("/metrics")(own)
+    measured.app.get("/taken")(own)
+    measured.instrument(metrics_path="/internal/metrics")
+    assert measured.client.get("/metrics").text == "own"
+    measured.series("/internal/metrics")
+    assert caplog.text == ""
+    other = Measured(measured.app.__class__(routes=measured.app.routes), instrument=False)
+    other.instrument(metrics_path="/taken")
+    assert other.client.get("/taken").text == "own"
+    assert "route /taken of its own" in caplog.text
+
+
 @pytest.mark.parametrize("where", ["/", "testserver"])
 def test_one_in_an_application_that_is_mounted_above_it_all_stays_too(
     where: str, caplog: pytest.LogCaptureFixture
