@@ -17,7 +17,8 @@ What this package changes in objects of other packages, from `telemetry.instrume
 - a meter provider's ``add_metric_reader``: later readers export the service, too
 - a periodic reader's ``_receive_metrics``, ``collect``: to export what all workers have measured
 - its exporter's ``export``: to count the pushes that have failed
-- the SDK's aggregations: requests are added to them directly; a forked process begins at zero
+- the SDK's aggregations: requests are added to them, and what has changed is collected from them,
+  directly; a forked process begins at zero
 - the SDK's observable instruments: a failing callback costs its own metric, a hanging one is named
 - an OTLP exporter's ``encode_metrics``: to end series at the receiver (OTLP's flag for no value)
 - a database pool's ``connect``: ``observe_pool``, as SQLAlchemy does not tell who waits

@@ -1,13 +1,15 @@
 """Reading the SDK's aggregations gives what its public way gives, whatever was done."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.metrics import Observation
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import (
     AlwaysOnExemplarFilter,
     Counter,
@@ -37,6 +39,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.trace import TracerProvider
 
+from telemetry import compatibility
 from telemetry.compatibility import aggregations_of
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.snapshot import Kind, Snapshot
@@ -96,9 +99,10 @@ class Both:
     """A provider whose measurements are read by both ways, by one reader each."""
 
     def __init__(self, instruments: list[Any], views: list[Any], is_always_on: bool) -> None:
-        delta = dict.fromkeys((Counter, Histogram, UpDownCounter), AggregationTemporality.DELTA)
+        temporality = AggregationTemporality.DELTA
+        kinds: list[type] = [Counter, Histogram, UpDownCounter]
         self.readers = [InMemoryMetricReader(), InMemoryMetricReader()]
-        self.deltas = InMemoryMetricReader(preferred_temporality=delta)
+        self.deltas = InMemoryMetricReader(preferred_temporality=dict.fromkeys(kinds, temporality))
         provider = MeterProvider(
             [*self.readers, self.deltas],
             exemplar_filter=AlwaysOnExemplarFilter()
@@ -110,15 +114,15 @@ class Both:
         self.collections = [Collection(), Collection()]
         self.tracer = TracerProvider(shutdown_on_exit=False).get_tracer("x")
         self.observed: list[list[Observation]] = []
-        self.measure = []
+        self.measure: list[Callable[..., object]] = []
         for kind, scope, name, unit in instruments:
             meter = provider.get_meter(*scope)
             if kind.startswith("observable_"):
-                seen: list[Observation] = []
+                told: list[Observation] = []
                 create = getattr(meter, f"create_{kind}")
-                create(name, [lambda _, seen=seen: list(seen)], unit=unit)
-                self.measure.append(lambda *each, seen=seen: seen.append(Observation(*each)))
-                self.observed.append(seen)
+                create(name, [partial(list_of, told)], unit=unit)
+                self.measure.append(partial(tell, told))
+                self.observed.append(told)
                 continue
             instrument = getattr(meter, f"create_{kind}")(name, unit=unit)
             verb = {"gauge": "set", "histogram": "record"}.get(kind, "add")
@@ -142,9 +146,17 @@ class Both:
             self.collections[1].snapshot(data, began),
         ]
         # What the callbacks tell is another selection the next time.
-        for seen in self.observed:
-            del seen[::2]
+        for told in self.observed:
+            del told[::2]
         return snapshots
+
+
+def list_of(told: list[Observation], _: CallbackOptions) -> list[Observation]:
+    return list(told)
+
+
+def tell(told: list[Observation], value: Any, attributes: Any) -> None:
+    told.append(Observation(value, attributes))
 
 
 def view_of(name: str, aggregation: Any, keys: Any, limit: int | None) -> View:
@@ -188,6 +200,7 @@ def test_both_ways_give_the_same(
     instruments: list[Any], views: list[Any], steps: list[Any], is_always_on: bool, times: Any
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compatibility, "DIRECT", True)
         now = 1_000_000_000
         for where in CLOCKS:
             patch.setattr(where, "time_ns", lambda: now)
