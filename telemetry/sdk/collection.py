@@ -4,22 +4,42 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import frexp
+from threading import Lock
 from typing import Any
 
 import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from telemetry.compatibility import guard_callbacks
+from telemetry.compatibility import Aggregations, Series, guard_callbacks
 from telemetry.logger import limited_logger
+from telemetry.providers import METER
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point, newest
-from telemetry.sdk.safe import attributes, real, text
+from telemetry.sdk.safe import Real, attributes, real, text
 from telemetry.sdk.snapshot import OVERFLOW, Identity, Kind, Snapshot, Stream, combined, key_of
+from telemetry.sdk.steps import Steps, result_of
 
 _logger = limited_logger(__name__)
+
+_Definition = tuple[str, str, str, Kind, tuple[float, ...]]
+"""What metrics have in common whose points can be added up, unless they are of two scopes."""
+
+
+class _View:
+    """What was collected last of one view of an instrument, by the index of each series."""
+
+    def __init__(self, instrument: Any, view: Any) -> None:
+        self.series = Series(instrument, view)
+        # Its definition, which is known with the first point.
+        self.stream: Stream | None = None
+        self.keys: list[str] = []
+        self.points: list[Point | None] = []
+        # By key, until one of them changes.
+        self.shown: dict[str, Point] | None = None
 
 
 class Collection:
@@ -30,15 +50,17 @@ class Collection:
     that collection, before which they have counted already. They began after the collection
     before, which did not have them yet. It also keeps the newest exemplar of each bucket, which
     the SDK forgets once it was collected: a worker collects twice a second.
+
+    Points and streams that are as they were in the snapshot before are the same objects.
     """
 
     def __init__(self) -> None:
         self.started = self._previous = time.time_ns() // 1_000_000
-        self._starts: dict[tuple[Identity, str], int] = {}
-        self._exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
-        # The SDK has one mapping of attributes for as long as a series is there.
-        self._keys: dict[int, tuple[Any, str]] = {}
+        self._starts: dict[tuple[_Definition, str], int] = {}
+        self._streams: dict[_Definition, Stream] = {}
+        self._views: dict[Any, _View] = {}
         self._told: set[tuple[str, Identity]] = set()
+        self._lock = Lock()
         guard_callbacks(guarded)
 
     def snapshot(self, data: sdk.MetricsData, began: int) -> Snapshot:
@@ -47,37 +69,113 @@ class Collection:
         A value may be any real number (bool, int, float, those of numpy, Decimal, Fraction); other
         points are left out. Points whose attributes are the same once made safe are added up.
         """
-        snapshot = Snapshot(self.started)
-        exemplars: dict[tuple[Identity, str], Sequence[Exemplar]] = {}
-        keys: dict[int, tuple[Any, str]] = {}
+        found: list[tuple[Stream, dict[str, Point]]] = []
         for scope, metric in _metrics(data):
-            stream = _stream(scope, metric)
-            # Several versions of one meter, say, have one metric.
-            while own := snapshot.streams.get(stream.identity):
-                if own.adds_up_with(stream) and own.unit == stream.unit:
-                    break
-                stream.ordinal += 1
-            else:
-                own = snapshot.streams[stream.identity] = stream
+            stream, series = _stream(scope, metric), list[tuple[str, Point | None]]()
+            last = self._streams.get(_definition(stream), stream).points
             for point in metric.data.data_points:
-                given = point.attributes
                 try:
-                    known = self._keys.get(id(given)) or (given, key_of(attributes(given)))
-                    keys[id(given)], key = known, known[1]
-                    value = self._point(own, key, point, began)
+                    key = key_of(attributes(point.attributes))
+                    series.append((key, self._point(stream, key, point, began, last.get(key))))
                 except Exception as error:
-                    _leave_out(f"{own.name} of {own.scope}", error)
-                    continue
-                before = own.points.get(key)
-                value = value if before is None else combined(own.kind, before, value)
-                own.points[key] = value
-                if value.exemplars:
-                    exemplars[own.identity, key] = value.exemplars
+                    _leave_out(stream, error)
+            found.append((stream, _summed(stream.kind, series)))
+        return self._assembled(found, began)
+
+    def direct(self, aggregations: Aggregations, began: int) -> Steps[Snapshot]:
+        """The same from the SDK's aggregations, without those that nothing was recorded in since.
+
+        It may be asked for by several at once, whose steps then alternate.
+        """
+        for instrument in aggregations.asynchronous():
+            yield instrument.instrumentation_scope.name != METER or aggregations.lock.locked()
+            with aggregations.lock:
+                try:
+                    aggregations.observe(instrument)
+                finally:
+                    # What the callbacks tell the next time would be added to it.
+                    for view in self._known(aggregations.views(instrument)):
+                        result_of(self._collect(view, began))
+        yield False
+        for view in self._known(aggregations.views()):
+            if view.series.is_synchronous:
+                yield from self._collect(view, began)
+        with self._lock:
+            # In the SDK's order.
+            by_scope: dict[InstrumentationScope, list[tuple[Stream, dict[str, Point]]]] = {}
+            for view in self._known(aggregations.views()):
+                if view.shown is None and view.stream is not None:
+                    series = zip(view.keys, view.points, strict=True)
+                    view.shown = _summed(view.stream.kind, series)
+                if view.shown and view.stream is not None:
+                    by_scope.setdefault(view.series.scope, []).append((view.stream, view.shown))
+            return self._assembled(chain.from_iterable(by_scope.values()), began)
+
+    def _known(self, views: Iterable[tuple[Any, Any]]) -> Sequence[_View]:
+        for instrument, view in views:
+            if view not in self._views:
+                self._views[view] = _View(instrument, view)
+        return [self._views[view] for _, view in views]
+
+    def _collect(self, view: _View, began: int) -> Steps[None]:
+        for index, aggregation in view.series.changed():
+            with self._lock:
+                if index == len(view.points):
+                    view.keys.append("")
+                    view.points.append(None)
+                point = self._next(view, index, aggregation, began)
+                if point is not view.points[index]:
+                    view.points[index] = point
+                    view.shown = None
+            yield False
+
+    def _next(self, view: _View, index: int, aggregation: Any, began: int) -> Point | None:
+        """The point of a series that may have changed."""
+        before = view.points[index]
+        new = view.series.collect(index, aggregation, before is not None)
+        if new is None:
+            return None
+        stream = view.stream = view.stream or _stream(view.series.scope, view.series.metric(new))
+        try:
+            match before, new:
+                case Number(_, start, exemplars), (value,):
+                    return Number(self._number(stream, value), start, exemplars)
+                case Buckets(start=start, exemplars=exemplars), (counts, total, least, most):
+                    numbers = (real(total), sum(counts), real(least), real(most))
+                    return Buckets(counts, *numbers, start, exemplars)
+            key = view.keys[index] = view.keys[index] or key_of(attributes(new.attributes))
+            point = self._point(stream, key, new, began, before)
+        except Exception as error:
+            _leave_out(stream, error)
+            return None
+        return before if before == point else point
+
+    def _assembled(self, found: Iterable[tuple[Stream, dict[str, Point]]], began: int) -> Snapshot:
+        """The snapshot of streams; several versions of one meter, say, may have one together."""
+        together: dict[_Definition, tuple[Stream, dict[str, Point]]] = {}
+        for stream, points in found:
+            definition = _definition(stream)
+            if definition in together:
+                stream, others = together[definition]
+                points = _summed(stream.kind, chain(others.items(), points.items()))
+            if points:
+                together[definition] = stream, points
+        snapshot, streams = Snapshot(self.started), self._streams
+        self._streams = {}
+        for definition, (stream, points) in together.items():
+            own = replace(stream, points=points)
+            while own.identity in snapshot.streams:
+                own.ordinal += 1
+            last = streams.get(definition)
+            if last is not None and last.points is not points:
+                for key, point in points.items():
+                    before = last.points.get(key)
+                    if before is not point and before == point:
+                        points[key] = before
+            own = last if last == own else own
+            self._streams[definition] = snapshot.streams[own.identity] = own
             self._tell_of_overflow(own)
-            if not own.points:
-                del snapshot.streams[own.identity]
         self._previous = began
-        self._exemplars, self._keys = exemplars, keys
         return snapshot
 
     def _tell_of_overflow(self, stream: Stream) -> None:
@@ -95,24 +193,29 @@ class Collection:
         self._told.add((told, stream.identity))
         return len(self._told) > before
 
-    def _point(self, own: Stream, key: str, point: Any, began: int) -> Point:
-        exemplars = self._exemplars.get((own.identity, key), [])
+    def _number(self, stream: Stream, value: Any) -> Real:
+        number = real(value)
+        if isinstance(value, int) and isinstance(number, float) and self._is_new("rounded", stream):
+            _logger.warning(f"Integers of the metric {stream.name}, of over 64 bits, are rounded")
+        return number
+
+    def _point(
+        self, stream: Stream, key: str, point: Any, began: int, before: Point | None
+    ) -> Point:
+        exemplars = before.exemplars if before is not None else []
         if point.exemplars:
-            new = [_exemplar(own, each) for each in point.exemplars]
+            new = [_exemplar(stream, each) for each in point.exemplars]
             exemplars = newest([*exemplars, *new])
         start = 0
-        if own.kind != Kind.GAUGE:
-            start = point.start_time_unix_nano // 1_000_000
-            if start >= began or (own.identity, key) in self._starts:
-                start = self._starts.setdefault((own.identity, key), self._previous)
-        if own.kind not in (Kind.HISTOGRAM, Kind.EXPONENTIAL):
-            value = real(point.value)
-            rounded = isinstance(point.value, int) and isinstance(value, float)
-            if rounded and self._is_new("rounded", own):
-                _logger.warning(f"Integers of the metric {own.name}, of over 64 bits, are rounded")
-            return Number(value, start, exemplars)
+        if stream.kind != Kind.GAUGE:
+            start, place = point.start_time_unix_nano // 1_000_000, (_definition(stream), key)
+            if start >= began:
+                start = self._starts.setdefault(place, self._previous)
+            start = min(start, self._starts.get(place, start))
+        if stream.kind not in (Kind.HISTOGRAM, Kind.EXPONENTIAL):
+            return Number(self._number(stream, point.value), start, exemplars)
         numbers = (real(point.sum), point.count, real(point.min), real(point.max))
-        if own.kind == Kind.HISTOGRAM:
+        if stream.kind == Kind.HISTOGRAM:
             return Buckets(list(point.bucket_counts), *numbers, start, exemplars)
         positive, negative = (
             (side.offset, list(side.bucket_counts)) for side in (point.positive, point.negative)
@@ -120,6 +223,20 @@ class Collection:
         return Exponential(
             point.scale, point.zero_count, positive, negative, *numbers, start, exemplars
         )
+
+
+def _summed(kind: Kind, series: Iterable[tuple[str, Point | None]]) -> dict[str, Point]:
+    """Points by their keys; those that have the same key are added up."""
+    points: dict[str, Point] = {}
+    for key, point in series:
+        if point is not None:
+            other = points.get(key)
+            points[key] = point if other is None else combined(kind, other, point)
+    return points
+
+
+def _definition(stream: Stream) -> _Definition:
+    return stream.scope, stream.name, stream.unit, stream.kind, stream.bounds
 
 
 def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
@@ -141,10 +258,11 @@ def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
     )
 
 
-def _leave_out(named: str, error: Exception) -> None:
+def _leave_out(metric: Stream | sdk.Metric, error: Exception) -> None:
     health.dropped("invalid_value")
     # Each metric has a line of its own a minute, whatever its values are.
-    named = named.replace("%", "%%")
+    scope = f" of {metric.scope}" if isinstance(metric, Stream) else ""
+    named = f"{metric.name}{scope}".replace("%", "%%")
     _logger.warning(f"A value of the metric {named} is left out: %s", error)
 
 
@@ -178,7 +296,7 @@ def _safe_metrics(metrics: Iterable[sdk.Metric]) -> Iterator[sdk.Metric]:
             try:
                 points.append(_safe_point(point))
             except Exception as error:
-                _leave_out(metric.name, error)
+                _leave_out(metric, error)
         if points:
             name, description = text(metric.name), text(metric.description)
             data: Any = metric.data

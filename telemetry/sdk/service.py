@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.compatibility import (
+    aggregations_of,
     forget_measurements,
     has_measured,
     is_gunicorn_loaded,
@@ -23,6 +24,7 @@ from telemetry.sdk import health
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.shutdown import flush, register_for_shutdown
 from telemetry.sdk.snapshot import Snapshot, Stream
+from telemetry.sdk.steps import Steps, result_of
 from telemetry.sdk.workers.group import named_group, worker_group
 
 if TYPE_CHECKING:
@@ -112,20 +114,27 @@ class Service:
         self._received = data
 
     def read(self) -> Reading:
-        """What the service has measured so far. One thread reads at a time."""
+        """What the service has measured so far."""
         with self._lock:
             now = time.time_ns()
-            snapshot, resource = self._collect()
-            worker, several = self._worker, False
-            if worker is not None:
-                snapshot = worker.total(snapshot)
-                several = worker.several
-                if not worker.is_alone:
-                    resource = worker.resource(self.resource or resource)
-            if snapshot.streams:
-                age, failed = (worker.data_age, worker.failed) if worker else (0.0, False)
-                health.add_state(snapshot, age, failed)
-            return Reading(snapshot, resource, several, now)
+            snapshot, resource = result_of(self._collect())
+            worker = self._worker
+            if worker is None:
+                return _reading(snapshot, resource, now)
+            snapshot = worker.total(snapshot)
+            if not worker.is_alone:
+                resource = worker.resource(self.resource or resource)
+            return _reading(snapshot, resource, now, worker)
+
+    def steps(self) -> Steps[Reading]:
+        """The same in steps, of which those may block that call what is not of this package."""
+        directly = aggregations_of(self._reader) is not None and not self._incomplete
+        if self._worker is not None or not directly:
+            yield True
+            return self.read()
+        now = time.time_ns()
+        snapshot, resource = yield from self._collect()
+        return _reading(snapshot, resource, now)
 
     def join(self) -> bool:
         """Have this process belong to the service. Whether it is one of a group of workers.
@@ -182,7 +191,7 @@ class Service:
                 self._end(self._send())
             return
         with self._lock:
-            leads = self._worker.leave(self._collect()[0])
+            leads = self._worker.leave(result_of(self._collect())[0])
         if not leads or not self.pushing:
             return
         for _ in range(_ATTEMPTS):
@@ -230,7 +239,7 @@ class Service:
         if self._worker is None:
             return
         with self._lock:
-            self._worker.publish(self._collect()[0])
+            self._worker.publish(result_of(self._collect())[0])
         if self._worker.leads():
             for duty in self._duties:
                 duty()
@@ -242,13 +251,17 @@ class Service:
         # An SDK that has no limits has none of the service's either.
         return self._limits.get(key, _SERIES if self._limits else sys.maxsize)
 
-    def _collect(self) -> tuple[Snapshot, Resource]:
+    def _collect(self) -> Steps[tuple[Snapshot, Resource]]:
         if self._incomplete:
             # What observable instruments have said in a collection that was broken off would be
             # added to what they say in the next one.
             self._collect_once()
-        self._received = None
         began = time.time_ns() // 1_000_000
+        aggregations = aggregations_of(self._reader)
+        if aggregations is not None:
+            snapshot = yield from self._collection.direct(aggregations, began)
+            return snapshot, aggregations.resource
+        self._received = None
         self._collect_once()
         data = self._received or MetricsData([])
         resource = data.resource_metrics[0].resource if data.resource_metrics else None
@@ -296,3 +309,12 @@ class Service:
             self._call_callbacks = forget_measurements(self._reader)
         if self._owner is not None or (named_group() and not is_gunicorn_loaded()):
             self._watch()
+
+
+def _reading(
+    snapshot: Snapshot, resource: Resource, time_ns: int, worker: "Worker | None" = None
+) -> Reading:
+    if snapshot.streams:
+        age, failed = (worker.data_age, worker.failed) if worker else (0.0, False)
+        health.add_state(snapshot, age, failed)
+    return Reading(snapshot, resource, worker is not None and worker.several, time_ns)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial, reduce
+from sys import intern
 from typing import Any
 
 from telemetry.logger import limited_logger
@@ -174,8 +175,8 @@ _encode = json.JSONEncoder(sort_keys=True, default=str, separators=(",", ":")).e
 
 
 def key_of(attributes: Mapping[str, Any] | None) -> str:
-    """Attributes as a point's key."""
-    return _encode(dict(attributes or {}))
+    """Attributes as a point's key, of which there is one object however many metrics have it."""
+    return intern(_encode(dict(attributes or {})))
 
 
 def _with_rest(point: Point) -> Point:

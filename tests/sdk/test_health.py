@@ -6,6 +6,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from telemetry.sdk import health
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.snapshot import Snapshot
+from tests.support.pages import text_of
 from tests.support.series import parse, values
 
 
@@ -23,7 +24,7 @@ def test_what_is_lost_is_on_the_page() -> None:
     health.dropped("no name")
     health.scrape_failed("timeout")
     health.push_failed()
-    series = parse(reader._write(False).decode())
+    series = parse(text_of(reader))
     assert values(series, "telemetry_points_dropped_total") == {
         ("not a number",): 2,
         ("no name",): 1,

@@ -5,6 +5,8 @@ import hmac
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
 
 import anyio
 from starlette.responses import PlainTextResponse, Response
@@ -85,15 +87,44 @@ class Answer:
 
 async def _wait(writing: Writing) -> None:
     """Wait until a page is written or its time is over. The page is shared: it goes on."""
+    if writing.content.done():
+        return
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         # On trio, which a thread's future cannot wake up.
         with anyio.move_on_after(writing.remaining):
             while not writing.content.done():
                 await anyio.sleep(_POLL_INTERVAL)
     else:
-        await asyncio.wait([asyncio.wrap_future(writing.content)], timeout=writing.remaining)
+        await _wait_in(loop, writing)
+
+
+async def _wait_in(loop: asyncio.AbstractEventLoop, writing: Writing) -> None:
+    """Wait in an asyncio loop, and go on in the first round of it after the page is written.
+
+    `asyncio.wrap_future` would take three, each of which is milliseconds where a loop is busy.
+    """
+    waiter, thread = loop.create_future(), get_ident()
+
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def written(_: object) -> None:
+        if get_ident() == thread:
+            wake()
+        else:
+            # The loop may be closed, and nobody waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(wake)
+
+    timer = loop.call_later(writing.remaining, wake)
+    writing.content.add_done_callback(written)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
 
 
 def _guard() -> Callable[[bytes], bool]:

@@ -24,12 +24,6 @@ def compressor() -> Compressor:
     return made
 
 
-def compressed(page: bytes) -> bytes:
-    """A whole page."""
-    made = compressor()
-    return made.compress(page) + made.flush()
-
-
 @cache
 def _library() -> Any:
     try:

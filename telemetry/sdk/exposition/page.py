@@ -1,26 +1,38 @@
 """The page that scrapes get, written at most once at a time."""
 
+import asyncio
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context
 from threading import Lock, Thread
 from typing import NamedTuple
 
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import running
-from telemetry.sdk.exposition.compression import compressed
+from telemetry.sdk.exposition.compression import compressor
 from telemetry.sdk.exposition.negotiation import Format
+from telemetry.sdk.steps import Steps
 
 _logger = limited_logger(__name__)
 
 TIMEOUT = 5.0
 """Seconds that a scrape waits for its page."""
 
+Add = Callable[[Sequence[bytes]], object]
+"""Takes the next parts of a page."""
+
+# In seconds. Where a loop is busy, each slice has to wait for all requests that are there.
+_SLICE = 0.003
+# Bytes that are compressed together, as small parts become larger: some 0.3 ms.
+_CHUNK = 65_536
 _COOLDOWN = 4
 _MAX_COOLDOWN = 0.5
+_CREDIT = 0.1
 
 
 class Writing(NamedTuple):
@@ -36,18 +48,19 @@ class Writing(NamedTuple):
 
 
 class Page:
-    """Has the page written, in a thread of its own, since the callbacks of users may block.
+    """Has the page written in the event loop that a scrape has come to, in slices of 3 ms.
 
-    Scrapes that ask while a page of the same format is being written share it. After each page
-    comes a cooldown of four times as long as it took, half a second at most, so that a flood of
-    scrapes leaves the processor to the application; scrapes that ask meanwhile share the next.
+    A step that may block, as the callbacks of users do, is made in a thread. Scrapes that ask while
+    a page of the same format is being written share it. In a flood of scrapes a page is followed by
+    a cooldown of four times as long as it took, half a second at most, which leaves the processor
+    to the application; who has not scraped for a while need not wait for it.
     """
 
-    def __init__(self, write: Callable[[bool], bytes]) -> None:
-        # In OpenMetrics if its argument is true, and in one thread at a time.
+    def __init__(self, write: Callable[[bool, Add], Steps[None]]) -> None:
+        # In OpenMetrics if its first argument is true.
         self._write = write
         self._writing: dict[Format, Writing] = {}
-        self._not_before = 0.0
+        self._paid_until = 0.0
         self._forked()
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
@@ -60,41 +73,102 @@ class Page:
             if writing:
                 return writing
             writing = self._writing[form] = Writing(Future(), time.monotonic() + TIMEOUT)
+        steps = self._steps(form, writing)
         try:
-            # A pool's threads are waited for when the process ends, and a callback may hang.
-            Thread(target=self._run, args=(form,), name="metrics", daemon=True).start()
-        except Exception as error:
-            self._done(form, error)
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # On trio, all is done in a thread.
+            next(steps, None)
+            _in_thread(steps, None)
+        else:
+            # The span of a scrape is not to be an exemplar of what callbacks tell.
+            Context().run(_in_loop, steps, loop)
         return writing
 
-    def _run(self, form: Format) -> None:
+    def _steps(self, form: Format, writing: Writing) -> Steps[None]:
+        content: bytes | BaseException
         try:
-            self._done(form, self._page(form))
+            content = yield from self._one_at_a_time(form, self._turn)
         except BaseException as error:
-            # A SystemExit, too, is meant to end this thread and not the one that waits.
-            self._done(form, error)
+            # A SystemExit, too, is meant to end this page and not the thread or the event loop. A
+            # GeneratorExit comes when the event loop was closed.
+            content = error
+        with self._lock:
+            if self._writing.get(form) is writing:
+                del self._writing[form]
+        writing.content.set_result(content)
 
-    def _page(self, form: Format) -> bytes:
-        with self._one_at_a_time:
-            time.sleep(max(0.0, self._not_before - time.monotonic()))
+    def _one_at_a_time(self, form: Format, turn: Lock) -> Steps[bytes]:
+        if not turn.acquire(blocking=False):
+            yield True
+            turn.acquire()
+        try:
+            cooldown = self._paid_until - time.monotonic() - _CREDIT
+            if cooldown > 0:
+                yield True
+                time.sleep(cooldown)
             began = time.monotonic()
             try:
-                page = self._write(form.openmetrics)
-                return compressed(page) if form.compressed else page
+                return (yield from self._content(form))
             finally:
-                ended = time.monotonic()
-                self._not_before = ended + min(_COOLDOWN * (ended - began), _MAX_COOLDOWN)
+                took = time.monotonic() - began
+                self._paid_until = max(self._paid_until, began) + took
+                self._paid_until += min(_COOLDOWN * took, _MAX_COOLDOWN)
+        finally:
+            turn.release()
 
-    def _done(self, form: Format, content: bytes | BaseException) -> None:
-        with self._lock:
-            writing = self._writing.pop(form)
-        writing.content.set_result(content)
+    def _content(self, form: Format) -> Steps[bytes]:
+        parts: list[bytes] = []
+        if not form.compressed:
+            yield from self._write(form.openmetrics, parts.extend)
+            return b"".join(parts)
+        made, waiting = compressor(), bytearray()
+
+        def add(more: Sequence[bytes]) -> None:
+            waiting.extend(b"".join(more))
+            if len(waiting) >= _CHUNK:
+                parts.append(made.compress(bytes(waiting)))
+                waiting.clear()
+
+        yield from self._write(form.openmetrics, add)
+        return b"".join([*parts, made.compress(bytes(waiting)), made.flush()])
 
     def _forked(self) -> None:
         """A lock that another thread held when this process was forked is held for ever."""
         self._lock = Lock()
-        self._one_at_a_time = Lock()
+        self._turn = Lock()
         self._writing.clear()
+
+
+def _in_loop(steps: Steps[None], loop: asyncio.AbstractEventLoop) -> None:
+    """Make steps for a slice of time, and go on after whatever else is waiting in the loop."""
+    end = time.perf_counter() + _SLICE
+    for may_block in steps:
+        if may_block:
+            _in_thread(steps, loop)
+            return
+        if time.perf_counter() > end:
+            loop.call_soon(_in_loop, steps, loop, context=Context())
+            return
+
+
+def _in_thread(steps: Steps[None], loop: asyncio.AbstractEventLoop | None) -> None:
+    """Make the steps that may block; the others again in the loop, if there is one."""
+
+    def run() -> None:
+        for may_block in steps:
+            if loop is not None and not may_block:
+                # It may have been closed meanwhile.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_in_loop, steps, loop, context=Context())
+                    return
+
+    try:
+        # A pool's threads are waited for when the process ends, and a callback may hang.
+        Thread(target=Context().run, args=(run,), name="metrics", daemon=True).start()
+    except Exception as error:
+        with suppress(StopIteration):
+            steps.throw(error)
 
 
 def failure(error: BaseException | None) -> str:

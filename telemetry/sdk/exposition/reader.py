@@ -9,10 +9,11 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from telemetry.logger import limited_logger
 from telemetry.sdk.callbacks import running
-from telemetry.sdk.exposition.page import Page
-from telemetry.sdk.exposition.registry import registry_text
+from telemetry.sdk.exposition.page import Add, Page
+from telemetry.sdk.exposition.registry import has_collectors, registry_text
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
+from telemetry.sdk.steps import Steps
 
 _logger = limited_logger(__name__)
 
@@ -70,12 +71,17 @@ class EndpointReader(MetricReader):
     ) -> None:
         self.service.receive(metrics_data)
 
-    def _write(self, openmetrics: bool) -> bytes:
-        reading = self.service.read()
+    def _write(self, openmetrics: bool, add: Add) -> Steps[None]:
+        reading = yield from self.service.steps()
         registry = partial(registry_text, openmetrics, reading.several)
         further = registry if self.shows_registry else lambda _: b""
-        write = self._writers[openmetrics].write
-        return write(reading.snapshot, reading.resource.attributes, further)
+        slices = self._writers[openmetrics].slices
+        for parts in slices(reading.snapshot, reading.resource.attributes, further):
+            if parts is None:
+                yield self.shows_registry and has_collectors()
+            else:
+                add(parts)
+                yield False
 
     def _may_listen(self) -> bool:
         """False where a callback hangs and another worker leads, which takes the port over."""

@@ -93,6 +93,11 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
     return page
 
 
+def has_collectors() -> bool:
+    """Whether anything is in the registry, which may block when it is asked."""
+    return any(True for _ in _collectors())
+
+
 def _collectors() -> Iterator[tuple[str, Callable[[], Iterable[Metric]]]]:
     if _MULTIPROCESS in os.environ:
         yield "its multiprocess mode", lambda: MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]

@@ -12,6 +12,7 @@ from starlette.types import Message
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.page import Page
 from tests.support.applications import Measured, exchange
+from tests.support.pages import page_of
 from tests.support.series import parse, parse_openmetrics, values
 
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -66,7 +67,7 @@ def test_a_header_of_megabytes_holds_up_nobody(
     name: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELEMETRY_METRICS_TOKEN", "s3cret")
-    answer = Answer(Page(lambda _: b"page"))
+    answer = Answer(page_of(lambda _: b"page"))
     token = [] if name == b"authorization" else [(b"authorization", b"Bearer s3cret")]
 
     async def took(value: bytes) -> float:
@@ -94,7 +95,7 @@ def slow_page(seconds: float) -> tuple[Page, list[float]]:
         time.sleep(seconds)
         return f"slow {len(collections)}".encode()
 
-    return Page(write), collections
+    return page_of(write), collections
 
 
 def test_other_requests_go_on_while_the_text_is_written() -> None:

@@ -17,14 +17,14 @@ import pytest
 from telemetry.sdk.exposition import own_port
 from telemetry.sdk.exposition import page as page_module
 from telemetry.sdk.exposition.own_port import MAX_CONNECTIONS, listen
-from telemetry.sdk.exposition.page import Page
+from tests.support.pages import page_of
 from tests.support.processes import wait_for
 
 ADDRESS = "127.0.0.1"
 
 
 def served(write: Callable[[bool], bytes]) -> str:
-    return f"http://{ADDRESS}:{listen(Page(write), ADDRESS, 0)}"
+    return f"http://{ADDRESS}:{listen(page_of(write), ADDRESS, 0)}"
 
 
 def connect(url: str) -> socket.socket:
@@ -163,7 +163,7 @@ def test_resets_and_rubbish_are_not_logged(caplog: pytest.LogCaptureFixture) -> 
 
 def test_the_port_is_free_again_when_another_worker_is_to_have_it() -> None:
     goes_on = True
-    page = Page(lambda _: b"page")
+    page = page_of(lambda _: b"page")
     port = listen(page, ADDRESS, 0, lambda: goes_on)
     url = f"http://{ADDRESS}:{port}/metrics"
     assert status(url) == 200
@@ -188,7 +188,7 @@ def has_listening_socket(port: int) -> bool:
 
 
 def test_a_child_does_not_keep_the_port() -> None:
-    port = listen(Page(lambda _: b"page"), ADDRESS, 0)
+    port = listen(page_of(lambda _: b"page"), ADDRESS, 0)
     assert has_listening_socket(port)
     child = os.fork()
     if child == 0:

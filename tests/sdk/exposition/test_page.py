@@ -82,7 +82,7 @@ def test_a_reader_that_raises_is_503_with_its_kind(
         raise RuntimeError("the reader\nhas failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("telemetry.sdk.service.Service.receive", fail)
+        patch.setattr("telemetry.sdk.collection.Collection._assembled", fail)
         assert "RuntimeError" in (refusal := refused(measured))
     assert "the reader has failed" not in refusal
     assert "RuntimeError: the reader has failed" in caplog.text
@@ -91,6 +91,8 @@ def test_a_reader_that_raises_is_503_with_its_kind(
 
 def test_a_thread_that_cannot_be_started_is_503_once(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Measured()
+    gauge = measured.provider.get_meter("x").create_observable_gauge
+    gauge("asked", callbacks=[lambda _: [Observation(1)]])
     start = threading.Thread.start
 
     def fail(thread: threading.Thread) -> None:

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, gener
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from telemetry.sdk.exposition.answer import Answer
-from telemetry.sdk.exposition.page import Page
 from telemetry.sdk.exposition.selection import MAX_QUERY, Selection
 from tests.support.applications import Measured, exchange
+from tests.support.pages import page_of
 from tests.support.series import parse, parse_openmetrics
 
 ACCEPT = {False: "text/plain", True: "application/openmetrics-text"}
@@ -74,13 +74,13 @@ def test_a_scrape_gets_the_samples_that_it_names_and_the_next_one_all(
 
 @pytest.mark.parametrize("query", [b"name[]=", b"name[]", b"name=a", b"Name[]=a", b"\xff&name[]="])
 def test_a_query_that_names_nothing_gets_the_whole_page(query: bytes) -> None:
-    answer = Answer(Page(lambda _: b"a 1\nb 2\n"))
+    answer = Answer(page_of(lambda _: b"a 1\nb 2\n"))
     _, body = asyncio.run(exchange(answer, "/metrics", query_string=query))
     assert body["body"] == b"a 1\nb 2\n"
 
 
 def test_names_are_decoded() -> None:
-    answer = Answer(Page(lambda _: b"a 1\nb 2\n"))
+    answer = Answer(page_of(lambda _: b"a 1\nb 2\n"))
     query = urlencode({"name[]": ["b", "\N{SNOWMAN}"]}, doseq=True).encode()
     assert b"[" not in query
     _, body = asyncio.run(exchange(answer, "/metrics", query_string=query))
@@ -88,7 +88,7 @@ def test_names_are_decoded() -> None:
 
 
 def test_a_query_of_megabytes_holds_up_nobody() -> None:
-    answer = Answer(Page(lambda _: b"a 1\n"))
+    answer = Answer(page_of(lambda _: b"a 1\n"))
     began = time.perf_counter()
     query = b"name[]=a&" * 2**20
     start, _ = asyncio.run(exchange(answer, "/metrics", query_string=query))
@@ -100,7 +100,7 @@ def test_a_query_of_megabytes_holds_up_nobody() -> None:
 
 def test_a_flood_of_names_leaves_the_processor_to_the_application() -> None:
     text = b"".join(b'series{number="%d"} 1.0\n' % number for number in range(20_000))
-    answer = Answer(Page(lambda _: text))
+    answer = Answer(page_of(lambda _: text))
     answers = 0
 
     async def scraper(until: float, number: int) -> None:
