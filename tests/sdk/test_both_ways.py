@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy
@@ -44,7 +45,6 @@ from telemetry.compatibility import aggregations_of
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.snapshot import Kind, Snapshot
 from telemetry.sdk.steps import result_of
-from tests.support.versions import needs
 
 CLOCKS = (instrument, _view_instrument_match, metric_reader_storage, measurement_consumer, time)
 RESERVOIR = "opentelemetry.sdk.metrics._internal.exemplar.exemplar_reservoir"
@@ -160,12 +160,10 @@ def tell(told: list[Observation], value: Any, attributes: Any) -> None:
 
 
 def view_of(name: str, aggregation: Any, keys: Any, limit: int | None) -> View:
-    return View(
-        instrument_name=name,
-        aggregation=aggregation,
-        attribute_keys=keys,
-        aggregation_cardinality_limit=limit,
-    )
+    options: dict[str, Any] = {"aggregation": aggregation, "attribute_keys": keys}
+    if limit is not None and "aggregation_cardinality_limit" in signature(View).parameters:
+        options["aggregation_cardinality_limit"] = limit
+    return View(instrument_name=name, **options)
 
 
 def shown(snapshot: Snapshot) -> list[Any]:
@@ -187,7 +185,6 @@ def shown(snapshot: Snapshot) -> list[Any]:
     ]
 
 
-@needs("opentelemetry-sdk", "1.45.2")
 @settings(deadline=None, max_examples=300)
 @given(
     instruments=INSTRUMENTS,
