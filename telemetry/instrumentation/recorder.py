@@ -10,6 +10,7 @@ from opentelemetry.trace import TraceFlags
 
 from telemetry.compatibility import Bound, context_getter, span_getter
 from telemetry.forked import when_forked
+from telemetry.instrumentation.exceptions import exceptions_of
 from telemetry.instrumentation.labels import Pairs
 from telemetry.providers import METER, once_per_provider
 
@@ -100,6 +101,7 @@ class RequestRecorder:
 
     def __init__(self, provider: MeterProvider, buckets: Sequence[float]) -> None:
         self._meter = meter = provider.get_meter(METER)
+        self.exceptions = exceptions_of(provider)
         self.buckets = tuple(buckets)
         # Added to and discarded from by several threads at once, it stays right; a number that
         # they add one to and take one from does not.

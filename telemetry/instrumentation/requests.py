@@ -100,7 +100,10 @@ class _Exchange(Measured):
         measure = self._by
         if not measure.in_progress_by_route:
             return measure.labels.constant if measure.labels else ()
-        path = self.path()
+        return self._route_and_labels()
+
+    def _route_and_labels(self, status: int | None = None) -> Pairs | None:
+        path = self.path(status)
         if path is None:
             return None
         return (("method", self._method()), ("path", path), *self.labels())
@@ -134,8 +137,15 @@ class _Exchange(Measured):
 
     def finish(self, error: BaseException | None) -> None:
         """End without the last byte: where no response was started, the server answers 500."""
-        if self.ended:
-            return
+        if not self.ended:
+            self._end_without_last_byte(error)
+        if error is not None:
+            # Also one that was raised after the last byte: where a background task fails, or
+            # after the page that tells of a failure.
+            labels = partial(self._route_and_labels, self.status)
+            self._by.recorder.exceptions.count(error, labels)
+
+    def _end_without_last_byte(self, error: BaseException | None) -> None:
         if not self._started and not self._gone:
             left = client_has_left(self._receive)
             # A server that does not tell may have cancelled the task because the client left.
