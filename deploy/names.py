@@ -11,12 +11,15 @@ class Names:
     responses: str
     duration: str
     in_progress: str
+    exceptions: str
     path: str = "path"
     status: str = "status_code"
     suffix: str = ""
     """Of the dashboard with these names."""
     answered: str = ""
     """What selects requests that have had a response, where one metric counts both."""
+    failed: str = ""
+    """What selects the exceptions, where one metric counts them and requests."""
 
     def select(self, metric: str, *matchers: str) -> str:
         """The series of a metric."""
@@ -49,6 +52,7 @@ APP = Names(
     responses="app_responses_total",
     duration="app_requests_processing_time_seconds",
     in_progress="app_requests_in_progress",
+    exceptions="app_exceptions_total",
 )
 
 HTTP = Names(
@@ -56,9 +60,12 @@ HTTP = Names(
     responses="http_server_request_duration_seconds_count",
     duration="http_server_request_duration_seconds",
     in_progress="http_server_active_requests",
+    exceptions="http_server_request_duration_seconds_count",
     path="http_route",
     status="http_response_status_code",
     suffix="-http",
     answered='http_response_status_code!=""',
+    # Of a response with a status of 5xx and without an exception, its type is the status.
+    failed='error_type!~"|[0-9]+|incomplete_response"',
 )
 """See https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#http-server."""

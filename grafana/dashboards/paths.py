@@ -18,6 +18,12 @@ from grafana.dashboards.panels import (
 from grafana.dashboards.queries import RATE, WHOLE, Queries, events, or_none, shortened
 
 SIZE = (12, 9)
+BARS = {
+    "drawStyle": "bars",
+    "lineWidth": 0,
+    "fillOpacity": 80,
+    "stacking": {"mode": "normal", "group": "A"},
+}
 
 
 def by_path(ask: Queries) -> Iterator[Panel]:
@@ -65,12 +71,33 @@ def by_path(ask: Queries) -> Iterator[Panel]:
         # A window that is a scrape longer than the step needs at least three scrapes in it.
         interval="1m",
         overrides=[*by_place(ERRORS), line("^(없음|none)$", "text")],
-        style={
-            "drawStyle": "bars",
-            "lineWidth": 0,
-            "fillOpacity": 80,
-            "stacking": {"mode": "normal", "group": "A"},
-        },
+        style=BARS,
+    )
+    exceptions = events(ask.exceptions(RATE, "rate"))
+    yield curves(
+        Text("유형·경로별 예외 (상위 5개)", "Exceptions by type and path (top 5)"),
+        Text(
+            "구간마다 앱이 처리하지 않은 예외의 수. 예외 하나는 막대 하나에만 나옵니다. 예외의 "
+            "메시지는 앱의 로그에 있습니다.",
+            "Exceptions in each step that the app has not handled. A single one is in one bar "
+            "only. Their text is in the log of the app.",
+        ),
+        *or_none(
+            *worst(
+                shortened(f"{exceptions} > 0", 16),
+                shortened(ask.exceptions(WHOLE), 16),
+                "{{kind}} {{shown}}",
+            ),
+            of=f"{exceptions} > 0",
+        ),
+        unit="locale",
+        decimals=0,
+        size=SIZE,
+        soft_max=5,
+        legend="right",
+        interval="1m",
+        overrides=[*by_place(ERRORS), line("^(없음|none)$", "text")],
+        style=BARS,
     )
     yield curves(
         Text("경로별 p95 (느린 순 5개)", "p95 by path (the 5 slowest)"),

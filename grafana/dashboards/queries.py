@@ -88,6 +88,12 @@ class Queries:
         none = f"0 * {self.requests(RANGE, ' by (path)')}"
         return " + on (path) ".join(f"({each} or {none})" for each in beyond)
 
+    def exceptions(self, window: str, function: str = "increase") -> str:
+        """The exceptions that nothing has handled, by path and type, of which `kind` is the end."""
+        found = self.over(self.names.exceptions, window, self.names.failed, function=function)
+        by_type = f"sum by (path, error_type) ({found})"
+        return f'label_replace({by_type}, "kind", "$1", "error_type", "(?:.*[.])?(.+)")'
+
     @property
     def in_progress(self) -> str:
         """Requests that have started and not completed."""

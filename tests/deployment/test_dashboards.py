@@ -251,7 +251,9 @@ def test_errors_are_red_and_nothing_else_in_a_line_is(panel: dict[str, Any]) -> 
         if panel["type"] == "timeseries" and "color" in given:
             red = "red" in given["color"]["fixedColor"]
             names = str(override["matcher"]["options"])
-            errors = "서버 오류" in panel["title"] or "Server errors" in panel["title"]
+            errors = (
+                re.search("서버 오류|Server errors|예외|Exceptions", panel["title"]) is not None
+            )
             limit = re.search("한도|limit", names) is not None
             fifth = re.match(r"/\^5", names) is not None
             none = re.search("없음|none", names) is not None

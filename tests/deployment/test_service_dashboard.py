@@ -28,6 +28,7 @@ def pushed(count: str, gauge: str, **labels: str) -> list[dict[str, str]]:
         *(samples(f"{duration}_bucket", count, le=le, **request) for le in ("0.1", "1", "+Inf")),
         samples(f"{duration}_sum", count, **request),
         samples(f"{duration}_count", count, **request),
+        samples("app_exceptions_total", count, error_type="KeyError", **request),
         samples("app_requests_in_progress", gauge, **labels),
         *saturation(count, gauge, process_pid="1", **labels),
         samples("app_memory_usage_bytes", gauge, type="rss", process_pid="1", **labels),
@@ -255,6 +256,7 @@ def test_in_progress_is_the_sum_at_one_moment(tmp_path: Path) -> None:
     "title",
     [
         "경로·상태 코드별 서버 오류 (상위 5개)",
+        "유형·경로별 예외 (상위 5개)",
         "데이터베이스 커넥션 풀",
         "가비지 컬렉터 일시 정지",
         "열린 WebSocket",

@@ -127,6 +127,7 @@ with TestClient(app) as client:
 """
 # Where a container has a limit, and where something was lost.
 NOT_EVERYWHERE = {
+    "app_exceptions_total",
     "app_memory_limit_bytes",
     "telemetry_points_dropped_total",
     "telemetry_scrapes_failed_total",

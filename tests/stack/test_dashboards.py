@@ -171,6 +171,9 @@ def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
     for digit, path in {"5": "/fails", "4": "/nope", "3": "/moved"}.items():
         assert classes[digit] / rate == pytest.approx((TRAFFIC[path] + 1) / total, rel=0.3)
     assert set(asked.shown("경로·상태 코드별 서버 오류 (상위 5개)")) == {("/fails", "500")}
+    assert set(asked.shown("유형·경로별 예외 (상위 5개)")) == {
+        ("RuntimeError", "RuntimeError", "/fails")
+    }
     assert asked.shown("인스턴스별 처리 중인 요청")[target] <= 1
     for p95 in (asked.shown("경로별 p95 (느린 순 5개)"), asked.shown("경로별 현황: p95")):
         assert 0.1 <= p95["/random_sleep",] <= 0.5
