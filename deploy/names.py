@@ -1,6 +1,7 @@
 """The names of the metrics of requests: this project's, or OpenTelemetry's conventions."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -10,6 +11,8 @@ class Names:
     requests: str
     responses: str
     duration: str
+    latency: str
+    """The histogram that quantiles and objectives are of."""
     in_progress: str
     exceptions: str
     path: str = "path"
@@ -32,6 +35,17 @@ class Names:
         series = f"{self.select(metric, *matchers)}[{window}]{at}{end}"
         return self.labelled(f"{function}({series})")
 
+    def buckets(
+        self, histogram: str, by: str, window: str, *matchers: str, function: str = "increase"
+    ) -> str:
+        """The observations of a histogram, as functions for histograms take them."""
+        observed = self.over(f"{histogram}_bucket", window, *matchers, function=function)
+        return f"sum by ({by}{', ' if by else ''}le) ({observed})"
+
+    def observed(self, what: Literal["count", "sum"], histogram: str, *over: str) -> str:
+        """The count or the sum of each series of a histogram over a window."""
+        return self.over(f"{histogram}_{what}", *over)
+
     def labelled(self, vector: str) -> str:
         """The vector with the label path."""
         if self.path == "path":
@@ -51,6 +65,7 @@ APP = Names(
     requests="app_requests_total",
     responses="app_responses_total",
     duration="app_requests_processing_time_seconds",
+    latency="app_requests_processing_time_seconds",
     in_progress="app_requests_in_progress",
     exceptions="app_exceptions_total",
 )
@@ -59,6 +74,7 @@ HTTP = Names(
     requests="http_server_request_duration_seconds_count",
     responses="http_server_request_duration_seconds_count",
     duration="http_server_request_duration_seconds",
+    latency="http_server_request_duration_seconds",
     in_progress="http_server_active_requests",
     exceptions="http_server_request_duration_seconds_count",
     path="http_route",

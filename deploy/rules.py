@@ -109,10 +109,8 @@ def _recorded(objectives: Objectives) -> Iterator[str]:
             bad, allowed = (total(level, what, window) for what in ("bad", "allowed"))
             yield _record(f"{level}:app_objective:burn{window}", f"{bad} / ({allowed} > 0)")
     quantile = "job_path:app_requests_processing_time_seconds:p95_5m"
-    buckets = [f"{each.duration}_bucket" for each in (APP, HTTP)]
     one, other = (
-        f"sum by (job, path, le) ({names.over(bucket, '5m', function='rate')})"
-        for names, bucket in zip((APP, HTTP), buckets, strict=True)
+        names.buckets(names.latency, "job, path", "5m", function="rate") for names in (APP, HTTP)
     )
     yield _record(quantile, f"histogram_quantile(0.95,\n  {one}\n  or on (job)\n  {other}\n)")
     one, other = (

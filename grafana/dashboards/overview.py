@@ -195,7 +195,7 @@ def table(ask: Queries) -> Panel:
         ),
         (
             "p95",
-            ask.quantile(0.95, RANGE, "path, ", "increase"),
+            ask.quantile(0.95, RANGE, "path", "increase"),
             {
                 "unit": "s",
                 "mappings": _beyond(),

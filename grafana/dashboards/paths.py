@@ -108,10 +108,10 @@ def by_path(ask: Queries) -> Iterator[Panel]:
             "are slow by design.",
         ),
         *worst(
-            shortened(ask.quantile(0.95, RATE, "path, ")),
+            shortened(ask.quantile(0.95, RATE, "path")),
             # Quantiles come in any order, so that two equal ones could both be, say, the third.
             shortened(
-                f"0 * {ask.requests(WHOLE, by)} + on (path) {ask.quantile(0.95, WHOLE, 'path, ')}"
+                f"0 * {ask.requests(WHOLE, by)} + on (path) {ask.quantile(0.95, WHOLE, 'path')}"
             ),
             "{{shown}}",
         ),

@@ -58,22 +58,25 @@ class Queries:
         return f"({some} or 0 * {all_}) / ({all_} > 0)"
 
     def quantile(self, value: float, window: str, by: str = "", function: str = "rate") -> str:
-        """A quantile of the durations."""
-        buckets = self.over(f"{self.names.duration}_bucket", window, function=function)
-        return f"histogram_quantile({value}, sum by ({by}le) ({buckets}))"
+        """A quantile of the latency."""
+        chosen = (window, CHOSEN, self.paths)
+        buckets = self.names.buckets(self.names.latency, by, *chosen, function=function)
+        return f"histogram_quantile({value}, {buckets})"
 
     def seconds(self, window: str, by: str = "") -> str:
         """How long all requests have taken together."""
-        return f"sum{by} ({self.over(f'{self.names.duration}_sum', window)})"
+        chosen = (window, CHOSEN, self.paths)
+        return f"sum{by} ({self.names.observed('sum', self.names.latency, *chosen)})"
 
     def mean(self, window: str, by: str = "") -> str:
-        """The mean of the durations."""
-        count = self.over(f"{self.names.duration}_count", window)
+        """The mean of the latency."""
+        chosen = (window, CHOSEN, self.paths)
+        count = self.names.observed("count", self.names.latency, *chosen)
         return f"{self.seconds(window, by)} / (sum{by} ({count}) > 0)"
 
     def heatmap(self) -> str:
-        """The durations by their bounds, of which 1 and 1.0 are the same one."""
-        buckets = self.over(f"{self.names.duration}_bucket", RATE, function="rate")
+        """The latency by its bounds, of which 1 and 1.0 are the same one."""
+        buckets = self.over(f"{self.names.latency}_bucket", RATE, function="rate")
         same = f'label_replace({buckets}, "le", "$1", "le", "(.+)[.]0")'
         return f"sum by (le) ({same}) * {STEP}_ms / 1000"
 
