@@ -12,7 +12,7 @@ class Names:
     responses: str
     duration: str
     latency: str
-    """The histogram that quantiles and objectives are of."""
+    """How long clients wait: until the first byte, or, where nothing measures that, the last."""
     in_progress: str
     exceptions: str
     path: str = "path"
@@ -65,7 +65,7 @@ APP = Names(
     requests="app_requests_total",
     responses="app_responses_total",
     duration="app_requests_processing_time_seconds",
-    latency="app_requests_processing_time_seconds",
+    latency="app_requests_time_to_first_byte_seconds",
     in_progress="app_requests_in_progress",
     exceptions="app_exceptions_total",
 )

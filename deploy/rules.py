@@ -42,7 +42,7 @@ spec:
 
 _WORDS = {
     "availability": ("Errors", "{share:.4g} % of the responses are no server errors", "error"),
-    "latency": ("Slow", "{share:.4g} % of the requests complete within {seconds:g} s", "slow"),
+    "latency": ("Slow", "{share:.4g} % of the responses begin within {seconds:g} s", "slow"),
 }
 _DO = {
     "availability": (
@@ -108,7 +108,7 @@ def _recorded(objectives: Objectives) -> Iterator[str]:
         for window in WINDOWS:
             bad, allowed = (total(level, what, window) for what in ("bad", "allowed"))
             yield _record(f"{level}:app_objective:burn{window}", f"{bad} / ({allowed} > 0)")
-    quantile = "job_path:app_requests_processing_time_seconds:p95_5m"
+    quantile = "job_path:app_requests_time_to_first_byte_seconds:p95_5m"
     one, other = (
         names.buckets(names.latency, "job, path", "5m", function="rate") for names in (APP, HTTP)
     )

@@ -57,14 +57,27 @@ class Queries:
         some, all_ = (self.responses(window, each, by) for each in (status, ""))
         return f"({some} or 0 * {all_}) / ({all_} > 0)"
 
-    def quantile(self, value: float, window: str, by: str = "", function: str = "rate") -> str:
-        """A quantile of the latency."""
+    @property
+    def has_first_byte(self) -> bool:
+        """Whether latency ends with the first byte; else it is the whole duration."""
+        return self.names.latency != self.names.duration
+
+    def quantile(
+        self,
+        value: float,
+        window: str,
+        by: str = "",
+        function: str = "rate",
+        histogram: str = "",
+    ) -> str:
+        """A quantile of the latency, or of another histogram."""
         chosen = (window, CHOSEN, self.paths)
-        buckets = self.names.buckets(self.names.latency, by, *chosen, function=function)
+        histogram = histogram or self.names.latency
+        buckets = self.names.buckets(histogram, by, *chosen, function=function)
         return f"histogram_quantile({value}, {buckets})"
 
     def seconds(self, window: str, by: str = "") -> str:
-        """How long all requests have taken together."""
+        """The sum of the latency of all requests."""
         chosen = (window, CHOSEN, self.paths)
         return f"sum{by} ({self.names.observed('sum', self.names.latency, *chosen)})"
 
