@@ -85,8 +85,8 @@ def by_path(ask: Queries) -> Iterator[Panel]:
         ),
         *or_none(
             *worst(
-                shortened(f"{exceptions} > 0", 16),
-                shortened(ask.exceptions(WHOLE), 16),
+                shortened(f"{exceptions} > 0", 10),
+                shortened(ask.exceptions(WHOLE), 10),
                 "{{kind}} {{shown}}",
             ),
             of=f"{exceptions} > 0",
