@@ -56,22 +56,24 @@ class Objective:
         if self.name == "availability":
             errors = names.over(names.responses, window, *matchers, f'{names.status}=~"5.."')
             return f"sum by ({by}) ({errors})"
-        buckets = names.over(f"{names.duration}_bucket", window, *matchers)
-        count = names.over(f"{names.duration}_count", window, *matchers)
+        buckets = names.buckets(names.latency, by, window, *matchers)
+        count = names.observed("count", names.latency, window, *matchers)
         # Whether or not the histogram has this bound, and however it is written.
-        fast = f"histogram_fraction(0, {target.seconds:g}, sum by ({by}, le) ({buckets}))"
+        fast = f"histogram_fraction(0, {target.seconds:g}, {buckets})"
         return f"((1 - {fast}) * sum by ({by}) ({count}) > 0)"
 
     def allowed(self, names: Names, window: str, by: str, *matchers: str) -> str:
         """How many of the requests may break it."""
-        errors = self.name == "availability"
-        metric = names.responses if errors else f"{names.duration}_count"
-        answered = names.answered if errors else ""
-        counted = [
-            (each, names.over(metric, window, *matchers, answered, each.matcher(names.path)))
-            for each in self.targets
-        ]
-        return " or ".join(f"{each.budget:g} * sum by ({by}) ({count})" for each, count in counted)
+
+        def counted(target: Target) -> str:
+            chosen = (window, *matchers, target.matcher(names.path))
+            if self.name == "availability":
+                return names.over(names.responses, *chosen, names.answered)
+            return names.observed("count", names.latency, *chosen)
+
+        return " or ".join(
+            f"{each.budget:g} * sum by ({by}) ({counted(each)})" for each in self.targets
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ Pairs = tuple[tuple[float, str, str], ...]
 PAGES: Pairs = ((14.4, "1h", "5m"), (6, "6h", "30m"))
 TICKETS: Pairs = ((3, "1d", "2h"), (1, "3d", "6h"))
 WINDOWS = sorted({each for _, *windows in (*PAGES, *TICKETS) for each in windows})
+EXCEPTIONS = "job_path_type:app_exceptions:increase1h"
 COUNTED = ("5m", "1h")
 """The windows that are asked of the counters themselves; the others are sums of five minutes."""
 
@@ -41,19 +42,32 @@ spec:
 
 _WORDS = {
     "availability": ("Errors", "{share:.4g} % of the responses are no server errors", "error"),
-    "latency": ("Slow", "{share:.4g} % of the requests complete within {seconds:g} s", "slow"),
+    "latency": ("Slow", "{share:.4g} % of the responses begin within {seconds:g} s", "slow"),
 }
 _DO = {
     "availability": (
-        "See in the table of the dashboard which path fails, and look for exceptions in the app's "
-        "log at that time. If all paths fail, look at what they share: the database, another "
-        "service, the last release."
+        "See in the table of the dashboard which path fails. The app's log at that time has the "
+        "text of the exceptions below. If all paths fail, look at what they share: the database, "
+        "another service, the last release."
     ),
     "latency": (
         "See in the table of the dashboard which path is slow. If all are, look at the event loop, "
         "the threads and the CPU; if one is, look at what it waits for."
     ),
 }
+
+
+def _exceptions(level: str) -> str:
+    """What a template shows of the exceptions that an alert may be about."""
+    labels = level.split("_")
+    chosen = ", ".join(f"{each}=%q" for each in labels)
+    values = " ".join(f"$labels.{each}" for each in labels)
+    shown = '{{ . | label "error_type" }} ({{ . | label "path" }})'
+    return (
+        "The most frequent unhandled exceptions of the last hour: "
+        f'{{{{ range printf "topk(3, {EXCEPTIONS}{{{chosen}}} > 0)" {values} | query }}}}'
+        f"{shown}, {{{{ else }}}}none, {{{{ end }}}}as the panel Exceptions shows."
+    )
 
 
 def _record(name: str, expression: str, objective: str = "") -> str:
@@ -94,11 +108,9 @@ def _recorded(objectives: Objectives) -> Iterator[str]:
         for window in WINDOWS:
             bad, allowed = (total(level, what, window) for what in ("bad", "allowed"))
             yield _record(f"{level}:app_objective:burn{window}", f"{bad} / ({allowed} > 0)")
-    quantile = "job_path:app_requests_processing_time_seconds:p95_5m"
-    buckets = [f"{each.duration}_bucket" for each in (APP, HTTP)]
+    quantile = "job_path:app_requests_time_to_first_byte_seconds:p95_5m"
     one, other = (
-        f"sum by (job, path, le) ({names.over(bucket, '5m', function='rate')})"
-        for names, bucket in zip((APP, HTTP), buckets, strict=True)
+        names.buckets(names.latency, "job, path", "5m", function="rate") for names in (APP, HTTP)
     )
     yield _record(quantile, f"histogram_quantile(0.95,\n  {one}\n  or on (job)\n  {other}\n)")
     one, other = (
@@ -106,6 +118,12 @@ def _recorded(objectives: Objectives) -> Iterator[str]:
         for names in (APP, HTTP)
     )
     yield _record("job_path:app_requests:rate5m", f"{one}\nor on (job)\n{other}")
+    one, other = (
+        f"sum by (job, path, error_type) ({names.over(names.exceptions, '1h', names.failed)})"
+        for names in (APP, HTTP)
+    )
+    # With the standard's names, those of WebSockets alone are counted by the other ones.
+    yield _record(EXCEPTIONS, f"{one}\nor on (job, path)\n{other}")
 
 
 def _alert(objective: Objective, level: str, severity: str) -> str:
@@ -131,7 +149,10 @@ def _alert(objective: Objective, level: str, severity: str) -> str:
         f"error budget is used up faster than the objective allows: {windows}. At least "
         f"{objective.least} requests broke the objective. {_DO[objective.name]}"
     )
-    description = "\n".join(textwrap.wrap(text, 88)).replace("\n", "\n            ")
+    lines = textwrap.wrap(text, 88)
+    if objective.name == "availability":
+        lines.append(_exceptions(level))
+    description = "\n".join(lines).replace("\n", "\n            ")
     return f"""\
       - alert: {name}
         expr: |

@@ -34,7 +34,7 @@ from grafana.dashboards.queries import (
 )
 
 LAST_BOUND = 10
-"""Of the histogram of durations: a quantile beyond it is only known to be above."""
+"""Of the histograms of seconds: a quantile beyond it is only known to be above."""
 GUESS = Text(
     " 백분위수는 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 구분하지 못합니다.",
     " Quantiles are estimated from the histogram's bounds: below 5 ms and above 10 s they are only "
@@ -53,6 +53,18 @@ if it has pushed within two minutes. -1 if there is none."""
 def guess(ko: str, en: str) -> Text:
     """A description of quantiles."""
     return Text(ko + GUESS.ko, en + GUESS.en)
+
+
+def within(ask: Queries) -> Text:
+    """What a 95th percentile of the latency means."""
+    if ask.has_first_byte:
+        return Text(
+            "응답의 95%가 이 시간 안에 시작됩니다(첫 바이트까지).",
+            "95 % of the responses begin within this time (to the first byte).",
+        )
+    return Text(
+        "요청의 95%가 이 시간 안에 끝납니다.", "95 % of the requests complete within this time."
+    )
 
 
 def _known(expression: str) -> str:
@@ -134,11 +146,8 @@ def tiles(ask: Queries) -> Iterator[Panel]:
         mappings=[UNFILLED],
     )
     yield figure(
-        Text("처리 시간 p95", "Duration p95"),
-        guess(
-            "요청의 95%가 이 시간 안에 끝납니다.",
-            "95 % of the requests complete within this time.",
-        ),
+        Text("지연 시간 p95", "Latency p95"),
+        guess(*within(ask)),
         query(_known(ask.quantile(0.95, RATE))),
         size=(4, 3),
         unit="s",
@@ -195,7 +204,7 @@ def table(ask: Queries) -> Panel:
         ),
         (
             "p95",
-            ask.quantile(0.95, RANGE, "path, ", "increase"),
+            ask.quantile(0.95, RANGE, "path", "increase"),
             {
                 "unit": "s",
                 "mappings": _beyond(),
@@ -293,7 +302,7 @@ def table(ask: Queries) -> Panel:
 
 
 def graphs(ask: Queries) -> Iterator[Panel]:
-    """Responses, errors and durations of all chosen paths over time."""
+    """Responses, errors and latency of all chosen paths over time."""
     _, page, seconds = limits(ask)
     size = (8, 7)
     yield curves(
@@ -334,11 +343,12 @@ def graphs(ask: Queries) -> Iterator[Panel]:
         ],
     )
     yield curves(
-        Text("처리 시간", "Duration"),
+        Text("지연 시간", "Latency"),
         guess(
-            f"선택한 경로 전체의 백분위수와 평균. 점선은 목표인 {seconds:g}초입니다.",
+            f"선택한 경로 전체의 백분위수와 평균. 점선은 목표인 {seconds:g}초입니다. "
+            f"p95의 뜻: {within(ask).ko}",
             f"Quantiles and mean of all chosen paths. The dashed line is the objective, "
-            f"{seconds:g} s.",
+            f"{seconds:g} s. The p95: {within(ask).en}",
         ),
         query(ask.quantile(0.99, RATE), "p99", exemplar=True),
         query(ask.quantile(0.95, RATE), "p95"),

@@ -57,23 +57,39 @@ class Queries:
         some, all_ = (self.responses(window, each, by) for each in (status, ""))
         return f"({some} or 0 * {all_}) / ({all_} > 0)"
 
-    def quantile(self, value: float, window: str, by: str = "", function: str = "rate") -> str:
-        """A quantile of the durations."""
-        buckets = self.over(f"{self.names.duration}_bucket", window, function=function)
-        return f"histogram_quantile({value}, sum by ({by}le) ({buckets}))"
+    @property
+    def has_first_byte(self) -> bool:
+        """Whether latency ends with the first byte; else it is the whole duration."""
+        return self.names.latency != self.names.duration
+
+    def quantile(
+        self,
+        value: float,
+        window: str,
+        by: str = "",
+        function: str = "rate",
+        histogram: str = "",
+    ) -> str:
+        """A quantile of the latency, or of another histogram."""
+        chosen = (window, CHOSEN, self.paths)
+        histogram = histogram or self.names.latency
+        buckets = self.names.buckets(histogram, by, *chosen, function=function)
+        return f"histogram_quantile({value}, {buckets})"
 
     def seconds(self, window: str, by: str = "") -> str:
-        """How long all requests have taken together."""
-        return f"sum{by} ({self.over(f'{self.names.duration}_sum', window)})"
+        """The sum of the latency of all requests."""
+        chosen = (window, CHOSEN, self.paths)
+        return f"sum{by} ({self.names.observed('sum', self.names.latency, *chosen)})"
 
     def mean(self, window: str, by: str = "") -> str:
-        """The mean of the durations."""
-        count = self.over(f"{self.names.duration}_count", window)
+        """The mean of the latency."""
+        chosen = (window, CHOSEN, self.paths)
+        count = self.names.observed("count", self.names.latency, *chosen)
         return f"{self.seconds(window, by)} / (sum{by} ({count}) > 0)"
 
     def heatmap(self) -> str:
-        """The durations by their bounds, of which 1 and 1.0 are the same one."""
-        buckets = self.over(f"{self.names.duration}_bucket", RATE, function="rate")
+        """The latency by its bounds, of which 1 and 1.0 are the same one."""
+        buckets = self.over(f"{self.names.latency}_bucket", RATE, function="rate")
         same = f'label_replace({buckets}, "le", "$1", "le", "(.+)[.]0")'
         return f"sum by (le) ({same}) * {STEP}_ms / 1000"
 
@@ -87,6 +103,12 @@ class Queries:
         ]
         none = f"0 * {self.requests(RANGE, ' by (path)')}"
         return " + on (path) ".join(f"({each} or {none})" for each in beyond)
+
+    def exceptions(self, window: str, function: str = "increase") -> str:
+        """The exceptions that nothing has handled, by path and type, of which `kind` is the end."""
+        found = self.over(self.names.exceptions, window, self.names.failed, function=function)
+        by_type = f"sum by (path, error_type) ({found})"
+        return f'label_replace({by_type}, "kind", "$1", "error_type", "(?:.*[.])?(.+)")'
 
     @property
     def in_progress(self) -> str:

@@ -10,11 +10,12 @@ from opentelemetry.trace import TraceFlags
 
 from telemetry.compatibility import Bound, context_getter, span_getter
 from telemetry.forked import when_forked
+from telemetry.instrumentation.exceptions import exceptions_of
 from telemetry.instrumentation.labels import Pairs
 from telemetry.providers import METER, once_per_provider
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Upper bounds of the duration histogram in seconds: prometheus_client's own default."""
+"""Upper bounds of the histograms of seconds: prometheus_client's own default."""
 
 # Values of one series are recorded together. A request that completes a batch waits for it, which
 # is some 20 us.
@@ -39,14 +40,16 @@ class Series:
     What they add waits here, and is recorded in batches and at each collection.
     """
 
-    __slots__ = ("_counters", "_durations", "_histograms")
+    __slots__ = ("_counters", "_durations", "_first_bytes", "_histograms")
 
     def __init__(self, counters: Iterable[Bound], histograms: Iterable[Bound]) -> None:
         self._counters = tuple(counters)
         self._histograms = tuple((each, list[float]()) for each in histograms)
-        self._durations = self._histograms[0][1]
+        self._durations, self._first_bytes = (each for _, each in self._histograms[:2])
 
-    def record(self, seconds: float, sizes: tuple[int, int] | None = None) -> None:
+    def record(
+        self, seconds: float, first_byte: float, sizes: tuple[int, int] | None = None
+    ) -> None:
         """Count an ended request; safe to call from several threads at once.
 
         The sizes are bytes of the bodies of request and response, after `measure_sizes`.
@@ -60,13 +63,14 @@ class Series:
         ):
             for counter in self._counters:
                 counter.add((1,))
-            values = (seconds, *(sizes or ()))
+            values = (seconds, first_byte, *(sizes or ()))
             for (histogram, _), value in zip(self._histograms, values, strict=True):
                 histogram.record(value)
             return
         if sizes is not None:
-            for (_, waiting), size in zip(self._histograms[1:], sizes, strict=True):
+            for (_, waiting), size in zip(self._histograms[2:], sizes, strict=True):
                 waiting.append(size)
+        self._first_bytes.append(first_byte)
         self._durations.append(seconds)
         if len(self._durations) >= _BATCH_SIZE:
             self.flush()
@@ -100,6 +104,7 @@ class RequestRecorder:
 
     def __init__(self, provider: MeterProvider, buckets: Sequence[float]) -> None:
         self._meter = meter = provider.get_meter(METER)
+        self.exceptions = exceptions_of(provider)
         self.buckets = tuple(buckets)
         # Added to and discarded from by several threads at once, it stays right; a number that
         # they add one to and take one from does not.
@@ -110,6 +115,12 @@ class RequestRecorder:
             "app_requests_processing_time",
             unit="s",
             description="Time from the arrival of a request to the last byte of its response.",
+            explicit_bucket_boundaries_advisory=self.buckets,
+        )
+        self._first_byte = meter.create_histogram(
+            "app_requests_time_to_first_byte",
+            unit="s",
+            description="Time from the arrival of a request to the first byte of its response.",
             explicit_bucket_boundaries_advisory=self.buckets,
         )
         self._sizes: tuple[Histogram, ...] = ()
@@ -160,7 +171,8 @@ class RequestRecorder:
             if status is not None:
                 counters.append(Bound(self._responses, {**own, "status_code": str(status)}))
             sizes = self._sizes if sized else ()
-            histograms = [Bound(each, own) for each in (self._duration, *sizes)]
+            every = (self._duration, self._first_byte, *sizes)
+            histograms = [Bound(each, own) for each in every]
             self._series.setdefault(key, Series(counters, histograms))
         return self._series[key]
 

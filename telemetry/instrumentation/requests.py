@@ -86,6 +86,7 @@ class _Exchange(Measured):
     status: int | None = None
     sizes: tuple[int, int] | None = None
     _labels: Mapping[str, str] = {}
+    _first_byte: float | None = None
     _started = False
     _gone = False
     _trailers = False
@@ -100,7 +101,10 @@ class _Exchange(Measured):
         measure = self._by
         if not measure.in_progress_by_route:
             return measure.labels.constant if measure.labels else ()
-        path = self.path()
+        return self._route_and_labels()
+
+    def _route_and_labels(self, status: int | None = None) -> Pairs | None:
+        path = self.path(status)
         if path is None:
             return None
         return (("method", self._method()), ("path", path), *self.labels())
@@ -120,22 +124,37 @@ class _Exchange(Measured):
         if not self._started and message["type"] == "http.response.start":
             self._start(message)
             return self._send(message)
-        return self._send(message) if message.get("more_body") else self._send_last(message)
+        if message.get("more_body"):
+            # A stream may send nothing at first, to have its headers sent.
+            if self._first_byte is None and (message.get("body") or "file" in message):
+                self._first_byte = perf_counter()
+            return self._send(message)
+        return self._send_last(message)
 
     async def _send_last(self, message: Message) -> None:
+        # Before it is sent: there are servers that wait for a slow client then.
+        if self._first_byte is None and self._started:
+            self._first_byte = perf_counter()
         await self._send(message)
         if message["type"] == (
             "http.response.trailers" if self._trailers else "http.response.body"
         ):
             if not message.get("more_trailers", False):
                 self._end()
-        elif message["type"] == "http.response.pathsend":
+        elif message["type"] in ("http.response.pathsend", "http.response.zerocopysend"):
             self._end()
 
     def finish(self, error: BaseException | None) -> None:
         """End without the last byte: where no response was started, the server answers 500."""
-        if self.ended:
-            return
+        if not self.ended:
+            self._end_without_last_byte(error)
+        if error is not None:
+            # Also one that was raised after the last byte: where a background task fails, or
+            # after the page that tells of a failure.
+            labels = partial(self._route_and_labels, self.status)
+            self._by.recorder.exceptions.count(error, labels)
+
+    def _end_without_last_byte(self, error: BaseException | None) -> None:
         if not self._started and not self._gone:
             left = client_has_left(self._receive)
             # A server that does not tell may have cancelled the task because the client left.
@@ -165,7 +184,8 @@ class _Exchange(Measured):
         by = self._by
         by.in_progress.discard(self)
         try:
-            seconds = perf_counter() - self._begin
+            end = perf_counter()
+            begin, first_byte = self._begin, self._first_byte or end
             scope = self.scope
             route = scope.get("route") or scope.get("endpoint")
             labels = self.labels() if by.labels else ()
@@ -178,7 +198,7 @@ class _Exchange(Measured):
                 series = by.recorder.series(method, path, self.status, labels, sized=sized)
                 if method == scope["method"] and self._paths.is_settled(scope, route):
                     by.series[id(route), method, self.status, labels] = series
-            series.record(seconds, self.sizes)
+            series.record(end - begin, first_byte - begin, self.sizes)
         except Exception:
             _logger.exception("A request could not be counted")
 

@@ -7,7 +7,8 @@ from time import perf_counter
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from starlette.types import Message
 
-from telemetry.instrumentation.labels import OTHER
+from telemetry.instrumentation.exceptions import exceptions_of
+from telemetry.instrumentation.labels import OTHER, Pairs
 from telemetry.instrumentation.middleware import Measure, Measured
 from telemetry.instrumentation.routes import CountedPaths
 from telemetry.logger import limited_logger
@@ -30,6 +31,7 @@ class WebSocketRecorder:
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(METER)
+        self.exceptions = exceptions_of(provider)
         self._open: dict[str, set[object]] = {}
         described = "WebSockets that have been accepted and not ended."
         meter.create_observable_gauge("app_websockets_open", [self._observe_open], "", described)
@@ -110,6 +112,8 @@ class _Connection(Measured):
         if error is not None:
             closed = _INTERNAL_ERROR if isinstance(error, Exception) else _ABNORMAL
         self.end(_FAILED, closed)
+        if error is not None:
+            self._by.exceptions.count(error, self._labels)
 
     def end(self, refused: int, closed: int) -> None:
         """End, if not ended yet."""
@@ -131,6 +135,10 @@ class _Connection(Measured):
                 self.ended = True
         except Exception:
             _logger.exception("A WebSocket could not be counted")
+
+    def _labels(self) -> Pairs | None:
+        path = self._opened_under or self.path()
+        return None if path is None else (("path", path),)
 
     def _count_end(self, refused: int, closed: int) -> None:
         if self._opened_under is not None:

@@ -120,7 +120,7 @@ def without_empty(content: Any) -> Any:
 def test_a_misspelt_option_is_found(place: tuple[str, ...]) -> None:
     register_default_plugins()
     content = dashboard(SERVICE)
-    (target,) = (each for each in content["panels"] if each["title"] == "처리 시간")
+    (target,) = (each for each in content["panels"] if each["title"] == "지연 시간")
     for key in place:
         target = target[key]
     target["noValeu"] = "x"
@@ -251,7 +251,9 @@ def test_errors_are_red_and_nothing_else_in_a_line_is(panel: dict[str, Any]) -> 
         if panel["type"] == "timeseries" and "color" in given:
             red = "red" in given["color"]["fixedColor"]
             names = str(override["matcher"]["options"])
-            errors = "서버 오류" in panel["title"] or "Server errors" in panel["title"]
+            errors = (
+                re.search("서버 오류|Server errors|예외|Exceptions", panel["title"]) is not None
+            )
             limit = re.search("한도|limit", names) is not None
             fifth = re.match(r"/\^5", names) is not None
             none = re.search("없음|none", names) is not None
@@ -302,9 +304,9 @@ def test_red_begins_where_the_alerts_page() -> None:
     for title, limit in {
         "오류 비율 (5xx)": errors,
         "오류 비율": errors,
-        "처리 시간 p95": second,
-        "처리 시간": second,
-        "경로별 p95 (느린 순 5개)": second,
+        "지연 시간 p95": second,
+        "지연 시간": second,
+        "경로별 지연 시간 p95 (느린 순 5개)": second,
         "경로별 예산 소진 속도 (1시간, 상위 5개)": PAGES[0][0],
     }.items():
         assert red(panel(title)["fieldConfig"]["defaults"]["thresholds"]) == limit, title
@@ -325,7 +327,7 @@ def test_red_begins_where_the_alerts_page() -> None:
 
 def test_what_is_beyond_the_last_bound_says_so() -> None:
     for mappings in (
-        panel("처리 시간 p95")["fieldConfig"]["defaults"]["mappings"],
+        panel("지연 시간 p95")["fieldConfig"]["defaults"]["mappings"],
         *(
             each["value"]
             for override in panel("경로별 현황")["fieldConfig"]["overrides"]
@@ -347,12 +349,12 @@ def test_the_first_screen_says_whether_something_is_wrong_and_where() -> None:
         "상태",
         "알림",
         "오류 비율 (5xx)",
-        "처리 시간 p95",
+        "지연 시간 p95",
         "초당 요청 수",
         "경로별 현황",
         "상태 코드 그룹별 응답",
         "오류 비율",
-        "처리 시간",
+        "지연 시간",
     ]
     # A phone shows all panels below each other: on 700 pixels, the tiles and the first paths.
     tiles = [each["gridPos"]["h"] * 38 for each in panels(SERVICE)[: first.index("경로별 현황")]]

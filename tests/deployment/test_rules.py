@@ -101,7 +101,7 @@ latency = false
 def test_a_path_may_have_objectives_of_its_own_or_none(tmp_path: Path) -> None:
     path = tmp_path / "objectives.yml"
     path.write_text(objectives_rules(read(PATH.read_text(encoding="utf-8") + OTHER)))
-    duration = "app_requests_processing_time_seconds"
+    duration = "app_requests_time_to_first_byte_seconds"
     series = [
         {"series": f'{name}{{job="a", path="{path}"{more}}}', "values": values}
         for path, fast in (("/x", 90), ("/reports/1", 90), ("/events", 0))

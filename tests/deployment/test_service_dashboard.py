@@ -17,17 +17,25 @@ def samples(name: str, values: str, **labels: str) -> dict[str, str]:
 
 def pushed(count: str, gauge: str, **labels: str) -> list[dict[str, str]]:
     """What an app pushes that answers, fails, and finds nothing."""
-    duration = "app_requests_processing_time_seconds"
     request = {"method": "GET", "path": "/a", **labels}
+    histograms = ("app_requests_time_to_first_byte", "app_requests_processing_time")
     return [
         samples("app_requests_total", count, **request),
         *(
             samples("app_responses_total", count, status_code=code, **request)
             for code in ("200", "304", "404", "500")
         ),
-        *(samples(f"{duration}_bucket", count, le=le, **request) for le in ("0.1", "1", "+Inf")),
-        samples(f"{duration}_sum", count, **request),
-        samples(f"{duration}_count", count, **request),
+        *(
+            samples(f"{name}_seconds_bucket", count, le=le, **request)
+            for name in histograms
+            for le in ("0.1", "1", "+Inf")
+        ),
+        *(
+            samples(f"{name}_seconds_{what}", count, **request)
+            for name in histograms
+            for what in ("sum", "count")
+        ),
+        samples("app_exceptions_total", count, error_type="KeyError", **request),
         samples("app_requests_in_progress", gauge, **labels),
         *saturation(count, gauge, process_pid="1", **labels),
         samples("app_memory_usage_bytes", gauge, type="rss", process_pid="1", **labels),
@@ -204,11 +212,13 @@ def test_the_heatmap_adds_up_one_bound_in_two_spellings(
 ) -> None:
     """One job is scraped and another one pushes: nothing is slower than a second."""
     made = [
-        samples("app_requests_processing_time_seconds_bucket", values, le=le, job=job, **REQUESTS)
+        samples(
+            "app_requests_time_to_first_byte_seconds_bucket", values, le=le, job=job, **REQUESTS
+        )
         for job, spelt in (("one", ("0.5", "1.0", "+Inf")), ("two", bounds))
         for le, values in zip(spelt, ("0+1x80", "0+2x80", "0+2x80"), strict=True)
     ]
-    heatmap = queries(SERVICE)["선택한 경로의 처리 시간 분포"].replace('"fastapi"', '".*"')
+    heatmap = queries(SERVICE)["선택한 경로의 지연 시간 분포"].replace('"fastapi"', '".*"')
     wanted = [('{le="0.5"}', 2.0), ('{le="1"}', 4.0), ('{le="+Inf"}', 4.0)]
     check(tmp_path, "15s", made, [(heatmap, "15m", wanted)])
 
@@ -255,6 +265,7 @@ def test_in_progress_is_the_sum_at_one_moment(tmp_path: Path) -> None:
     "title",
     [
         "경로·상태 코드별 서버 오류 (상위 5개)",
+        "유형·경로별 예외 (상위 5개)",
         "데이터베이스 커넥션 풀",
         "가비지 컬렉터 일시 정지",
         "열린 WebSocket",
@@ -270,7 +281,7 @@ def test_none_and_not_known_are_two_things(tmp_path: Path, title: str) -> None:
 
 def test_the_table_begins_with_what_breaks_an_objective(tmp_path: Path) -> None:
     """By errors or by slowness; a single error among many requests is not the worst."""
-    duration = "app_requests_processing_time_seconds"
+    latency = "app_requests_time_to_first_byte_seconds"
     made = [samples("app_memory_usage_bytes", "1x80", **MEMORY)]
     for path, errors, fast in (
         ("/fails", "0+5x60", "0+10x60"),
@@ -283,9 +294,9 @@ def test_the_table_begins_with_what_breaks_an_objective(tmp_path: Path) -> None:
             samples("app_requests_total", "0+10x60", **labels),
             samples("app_responses_total", errors, status_code="500", **labels),
             samples("app_responses_total", "0+10x60", status_code="200", **labels),
-            samples(f"{duration}_bucket", fast, le="1.0", **labels),
-            samples(f"{duration}_bucket", "0+10x60", le="+Inf", **labels),
-            samples(f"{duration}_count", "0+10x60", **labels),
+            samples(f"{latency}_bucket", fast, le="1.0", **labels),
+            samples(f"{latency}_bucket", "0+10x60", le="+Inf", **labels),
+            samples(f"{latency}_count", "0+10x60", **labels),
         ]
     over = queries(SERVICE, over="15m")["경로별 현황: 목표 초과"]
     assert dashboard(SERVICE)["panels"][5]["options"]["sortBy"][0]["displayName"] == "목표 초과"

@@ -73,11 +73,11 @@ def test_the_links_lead_to_data_sources_that_there_are() -> None:
         assert "$" not in text.replace("$$", "")
 
 
-def test_the_duration_panel_shows_exemplars() -> None:
+def test_the_latency_panel_shows_exemplars() -> None:
     panels = json.loads((PROVISIONING / "dashboards/service_dashboard.json").read_text())["panels"]
     panels += [inner for panel in panels for inner in panel.get("panels", [])]
     targets = [each for panel in panels for each in panel.get("targets", [])]
     shown = [each["expr"] for each in targets if each.get("exemplar")]
     # Grafana asks for those of the series in the expression, which has to name the buckets.
     assert shown
-    assert all("app_requests_processing_time_seconds_bucket" in each for each in shown)
+    assert all("app_requests_time_to_first_byte_seconds_bucket" in each for each in shown)

@@ -11,10 +11,28 @@ from tests.support.series import label_names, values
 
 def test_the_series_read_as_the_tutorial_defines_them() -> None:
     measured = Measured()
-    recorder_of(measured.provider).series("GET", "/items/{id}", 200).record(0.03)
-    recorder_of(measured.provider).series("GET", "/items/{id}", None).record(20)
+    recorder_of(measured.provider).series("GET", "/items/{id}", 200).record(0.03, 0.02)
+    recorder_of(measured.provider).series("GET", "/items/{id}", None).record(20, 7)
     text = measured.client.get("/metrics").text
     wanted = """\
+# TYPE app_requests_time_to_first_byte_seconds histogram
+app_requests_time_to_first_byte_seconds_bucket{le="0.005",method="GET",path="/items/{id}"} 0.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.01",method="GET",path="/items/{id}"} 0.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.025",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.05",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.075",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.1",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.25",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.5",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="0.75",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="1.0",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="2.5",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="5.0",method="GET",path="/items/{id}"} 1.0
+app_requests_time_to_first_byte_seconds_bucket{le="7.5",method="GET",path="/items/{id}"} 2.0
+app_requests_time_to_first_byte_seconds_bucket{le="10.0",method="GET",path="/items/{id}"} 2.0
+app_requests_time_to_first_byte_seconds_bucket{le="+Inf",method="GET",path="/items/{id}"} 2.0
+app_requests_time_to_first_byte_seconds_count{method="GET",path="/items/{id}"} 2.0
+app_requests_time_to_first_byte_seconds_sum{method="GET",path="/items/{id}"} 7.02
 # TYPE app_requests_processing_time_seconds histogram
 app_requests_processing_time_seconds_bucket{le="0.005",method="GET",path="/items/{id}"} 0.0
 app_requests_processing_time_seconds_bucket{le="0.01",method="GET",path="/items/{id}"} 0.0
@@ -67,10 +85,10 @@ def test_no_series_has_further_labels() -> None:
 def test_a_span_is_an_example_of_its_own_request_only() -> None:
     reader = InMemoryMetricReader()
     recorder = recorder_of(MeterProvider([reader], shutdown_on_exit=False))
-    recorder.series("GET", "/", 200).record(0.3)
+    recorder.series("GET", "/", 200).record(0.3, 0.3)
     with TracerProvider(shutdown_on_exit=False).get_tracer("x").start_as_current_span("one"):
-        recorder.series("GET", "/", 200).record(0.03)
-    recorder.series("GET", "/", 200).record(0.4)
+        recorder.series("GET", "/", 200).record(0.03, 0.03)
+    recorder.series("GET", "/", 200).record(0.4, 0.4)
     with TracerProvider(shutdown_on_exit=False).get_tracer("x").start_as_current_span("scrape"):
         data = reader.get_metrics_data()
     assert data is not None

@@ -299,7 +299,7 @@ def test_recording_and_collecting_in_many_threads_at_once_lose_nothing(
 
     def work() -> None:
         for number in range(2_000):
-            recorder.series("GET", f"/{number % 7}", 200).record(0.001)
+            recorder.series("GET", f"/{number % 7}", 200).record(0.001, 0.001)
             if number % 500 == 0:
                 measured.series()
 

@@ -27,7 +27,7 @@ async def works() -> None:
 
 @app.get("/fails")
 async def fails() -> None:
-    raise RuntimeError
+    raise RuntimeError("secret")
 """
 
 
@@ -64,6 +64,9 @@ def test_errors_fire_and_a_dead_app_does(tmp_path: Path) -> None:
         assert 30 < float(shown[1]) < 120
         burn = query(url, 'job_path:app_objective:burn1h{path="/fails", objective="availability"}')
         assert burn == {("fastapi", "availability", "/fails"): pytest.approx(1000)}
+        for name in ("FastAPIErrors", "FastAPIPathErrors"):
+            told = alerts[name]["annotations"]["description"]
+            assert "exceptions of the last hour: RuntimeError (/fails), as the panel" in told
         dashboard = alerts["FastAPIPathErrors"]["annotations"]["dashboard"]
         found = re.fullmatch(r".*/d/fastapi-service-en\?from=(\d+)&to=(\d+)(&.*)", dashboard)
         assert found is not None

@@ -18,10 +18,12 @@ from tests.support.processes import ROOT, get, query, script, service, wait_for
 from tests.support.prometheus import prometheus
 
 APP = """
+import asyncio
 import gc
 from functools import partial
 from pathlib import Path
 from fastapi import Response, WebSocket
+from fastapi.responses import StreamingResponse
 from sqlalchemy import create_engine
 import telemetry
 # For the dashboard of FastAPI's own metrics as well.
@@ -45,6 +47,15 @@ async def collect() -> None:
 async def fails() -> None:
     raise RuntimeError
 
+async def events():
+    yield b"data: begins at once"
+    await asyncio.sleep(2)
+    yield b"data: and ends late"
+
+@app.get("/events")
+async def stream() -> StreamingResponse:
+    return StreamingResponse(events(), media_type="text/event-stream")
+
 @app.get("/moved")
 async def moved() -> Response:
     return Response(status_code=304)
@@ -56,6 +67,7 @@ TRAFFIC = {
     "/random_sleep": 5,
     "/increase_count": 5,
     "/moved": 3,
+    "/events": 2,
     "/nope": 2,
 }
 PROMETHEUS = {"up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS"}
@@ -110,7 +122,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         def send(traffic: dict[str, int]) -> None:
             for path, count in traffic.items():
                 for _ in range(count):
-                    app.status(path)
+                    # The client would not wait for the end of a stream.
+                    (app.get if path == "/events" else app.status)(path)
 
         with connect(f"ws://127.0.0.1:{app.port}/socket"):
             pass
@@ -171,11 +184,18 @@ def test_the_service_dashboard_shows_what_happened(asked: Asked) -> None:
     for digit, path in {"5": "/fails", "4": "/nope", "3": "/moved"}.items():
         assert classes[digit] / rate == pytest.approx((TRAFFIC[path] + 1) / total, rel=0.3)
     assert set(asked.shown("경로·상태 코드별 서버 오류 (상위 5개)")) == {("/fails", "500")}
+    assert set(asked.shown("유형·경로별 예외 (상위 5개)")) == {
+        ("RuntimeError", "RuntimeError", "/fails")
+    }
     assert asked.shown("인스턴스별 처리 중인 요청")[target] <= 1
-    for p95 in (asked.shown("경로별 p95 (느린 순 5개)"), asked.shown("경로별 현황: p95")):
+    for p95 in (asked.shown("경로별 지연 시간 p95 (느린 순 5개)"), asked.shown("경로별 현황: p95")):
         assert 0.1 <= p95["/random_sleep",] <= 0.5
         # It need not be among the slowest.
         assert p95.get(("/health",), 0) < 0.1
+    # A stream that begins at once and ends after two seconds.
+    assert asked.shown("경로별 현황: p95")["/events",] < 0.5
+    assert asked.shown("경로별 현황: 목표 초과")["/events",] == 0
+    assert asked.shown("경로별 처리 시간 p95 (긴 순 5개)")["/events",] > 1
     assert asked.shown("실행 중인 워커와 시작 횟수: 실행 중") == {(): 1}
     assert asked.shown("마지막 메트릭 이후 시간")[target] < 5
     assert asked.shown("수집 성공 여부") == {target: 1}

@@ -48,7 +48,7 @@ def test_an_app_that_has_never_run(tmp_path: Path) -> None:
         assert screen.tile("알림") == (None, "red")
         assert screen.tile("초당 요청 수") == ("-", PLAIN)
         assert screen.tile("오류 비율 (5xx)") == ("-", PLAIN)
-        assert screen.tile("처리 시간 p95") == ("-", PLAIN)
+        assert screen.tile("지연 시간 p95") == ("-", PLAIN)
 
 
 def test_a_prometheus_that_knows_nothing_of_any_app(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_fresh_then_one_error_then_a_burst_then_killed(running: tuple[Service, S
     wait_for(lambda: screen.tile("상태") == ("중단", "red"), "it is down")
     wait_for(lambda: screen.tile("오류 비율 (5xx)") == ("-", PLAIN), "the window is over")
     assert screen.tile("초당 요청 수") == ("-", PLAIN)
-    assert screen.tile("처리 시간 p95") == ("-", PLAIN)
+    assert screen.tile("지연 시간 p95") == ("-", PLAIN)
     assert screen.ask("인스턴스별 처리 중인 요청") == {}
     assert screen.ask("실행 중인 워커와 시작 횟수: 실행 중") == {}
     wait_for(lambda: "FastAPIDown" in firing(screen.url), "the alert fires")

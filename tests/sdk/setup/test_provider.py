@@ -94,7 +94,7 @@ app = FastAPI()
 telemetry.instrument(app)
 recorder = recorder_of(metrics.get_meter_provider())
 for number in range(2_001):
-    recorder.series("GET", f"/{number}", 200).record(0.01)
+    recorder.series("GET", f"/{number}", 200).record(0.01, 0.01)
 page = TestClient(app).get("/metrics").text
 for name in ("app_requests_total{", "app_requests_processing_time_seconds_count{"):
     print(page.count(name), page.count(name + 'otel_metric_overflow'))
