@@ -113,7 +113,9 @@ async def _measure_pages(routes: int, rounds: int) -> _Times:
             for number in range(rounds):
                 step = round(1 / share)
                 await ask_all(app, range(number % step, routes, step))
-                # The credit of who scrapes now and then.
+                # What requests have left to the next collection is part of neither.
+                generate(registry)
+                # Who scrapes now and then does not wait.
                 await asyncio.sleep(0.3)
                 seconds, body = await scrape(app, headers)
                 times.ours.setdefault((name, share), []).append(seconds)
@@ -164,6 +166,7 @@ async def _measure_loop(rounds: int) -> _Times:
         times.quiet_p99.append(_p99(latencies))
         times.quiet_gaps.append(max(gaps))
         await ask_all(app, range(number % 10, ROUTES, 10))
+        await asyncio.sleep(0.05)
         latencies.clear()
         gaps.clear()
         # A scrape a second is fifteen times as many as Prometheus makes.
