@@ -1,27 +1,16 @@
 """A page as gzip has it: by ISA-L where that is installed, four times as fast as zlib."""
 
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 _LEVEL = 1
 # With gzip's header and checksum.
 _WINDOW_BITS = 31
 
 
-class Compressor(Protocol):
-    """Takes a page in parts."""
-
-    def compress(self, data: bytes, /) -> bytes:
-        """What there is so far, which may be nothing."""
-
-    def flush(self) -> bytes:
-        """What is left at the end."""
-
-
-def compressor() -> Compressor:
-    """A compressor for one page."""
-    made: Compressor = _library().compressobj(level=_LEVEL, wbits=_WINDOW_BITS)
-    return made
+def compressor() -> Any:
+    """A `zlib.compressobj`, or its twin, for one page."""
+    return _library().compressobj(level=_LEVEL, wbits=_WINDOW_BITS)
 
 
 @cache
