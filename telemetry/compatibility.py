@@ -369,6 +369,21 @@ def has_measured(reader: object) -> bool:
     )
 
 
+def has_measured_lately(reader: object) -> bool:
+    """Whether something was recorded since a reader has collected, beside what callbacks tell.
+
+    What has no values that are known is taken to have been.
+    """
+    for instrument, match in _instruments_of(reader):
+        aggregations = list(match._attributes_aggregation.values())
+        if not aggregations or hasattr(instrument, "_callbacks"):
+            continue
+        name = "_value_positive" if hasattr(aggregations[0], "_value_positive") else "_value"
+        if any(getattr(each, name, 0) is not None for each in aggregations):
+            return True
+    return False
+
+
 def forget_measurements(reader: object) -> Callable[[], None]:
     """Have a reader begin at zero in a forked process; the result has callbacks called again.
 

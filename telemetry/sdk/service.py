@@ -15,6 +15,7 @@ from telemetry.compatibility import (
     aggregations_of,
     forget_measurements,
     has_measured,
+    has_measured_lately,
     is_gunicorn_loaded,
     is_gunicorns_arbiter,
     series_limits,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _logger = limited_logger(__name__)
 
 _POLL_INTERVAL = 0.5
+# Seconds in which only callbacks tell anything new, and the share of a processor for asking them.
+_REST = 5.0
+_MAX_SHARE = 0.005
 _ATTEMPTS = 10
 _SERIES = 2_000
 
@@ -76,6 +80,8 @@ class Service:
         self._suffix = suffix
         self._reader = reader
         self._collection = Collection()
+        self._latest = Snapshot()
+        self._due = 0.0
         self._received: MetricsData | None = None
         self._collecting: int | None = None
         self._incomplete = False
@@ -117,7 +123,7 @@ class Service:
         """What the service has measured so far."""
         with self._lock:
             now = time.time_ns()
-            snapshot, resource = result_of(self._collect())
+            snapshot, resource = self._collect_all()
             worker = self._worker
             if worker is None:
                 return _reading(snapshot, resource, now)
@@ -191,7 +197,7 @@ class Service:
                 self._end(self._send())
             return
         with self._lock:
-            leads = self._worker.leave(result_of(self._collect())[0])
+            leads = self._worker.leave(self._collect_all()[0])
         if not leads or not self.pushing:
             return
         for _ in range(_ATTEMPTS):
@@ -239,7 +245,9 @@ class Service:
         if self._worker is None:
             return
         with self._lock:
-            self._worker.publish(result_of(self._collect())[0])
+            if time.monotonic() >= self._due or has_measured_lately(self._reader):
+                self._collect_all()
+            self._worker.publish(self._latest)
         if self._worker.leads():
             for duty in self._duties:
                 duty()
@@ -266,6 +274,13 @@ class Service:
         data = self._received or MetricsData([])
         resource = data.resource_metrics[0].resource if data.resource_metrics else None
         return self._collection.snapshot(data, began), resource or Resource.get_empty()
+
+    def _collect_all(self) -> tuple[Snapshot, Resource]:
+        began = time.thread_time()
+        self._latest, resource = result_of(self._collect())
+        rest = max(_REST, (time.thread_time() - began) / _MAX_SHARE)
+        self._due = time.monotonic() + rest
+        return self._latest, resource
 
     def _collect_once(self) -> None:
         self._collecting = get_ident()

@@ -29,7 +29,7 @@ def test_a_worker_of_a_named_group_leaves_once(
     counter.add(7)
     leave()
     (written,) = tmp_path.glob("*/named-shop/*-*-*-*.json")
-    assert '"c","","","counter",[],0,{"{}":[7,' in written.read_text()
+    assert '"c","","","counter",[],0]\n{}\t[7,' in written.read_text()
 
 
 def test_a_process_that_serves_nothing_joins_when_it_has_measured_something(
