@@ -369,19 +369,26 @@ def has_measured(reader: object) -> bool:
     )
 
 
-def has_measured_lately(reader: object) -> bool:
+def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
     """Whether something was recorded since a reader has collected, beside what callbacks tell.
 
-    What has no values that are known is taken to have been.
+    The SDK does not tell of gauges: in `gauges` is what they had when this was called last. What
+    is unknown is taken to have been recorded.
     """
+    lately = False
     for instrument, match in _instruments_of(reader):
         aggregations = list(match._attributes_aggregation.values())
         if not aggregations or hasattr(instrument, "_callbacks"):
             continue
-        name = "_value_positive" if hasattr(aggregations[0], "_value_positive") else "_value"
-        if any(getattr(each, name, 0) is not None for each in aggregations):
-            return True
-    return False
+        kind = type(aggregations[0]).__name__
+        name = "_value_positive" if kind.startswith("_Exponential") else "_value"
+        values = [getattr(each, name, each) for each in aggregations]
+        if kind == "_LastValueAggregation":
+            lately = lately or gauges.get(match) != values
+            gauges[match] = values
+        elif kind != "_DropAggregation":
+            lately = lately or values.count(None) < len(values)
+    return lately
 
 
 def forget_measurements(reader: object) -> Callable[[], None]:

@@ -6,11 +6,12 @@ import time
 import weakref
 from collections.abc import Callable
 from threading import Lock, Thread, get_ident
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
+from telemetry.batches import batches
 from telemetry.compatibility import (
     aggregations_of,
     forget_measurements,
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 _logger = limited_logger(__name__)
 
 _POLL_INTERVAL = 0.5
-# Seconds in which only callbacks tell anything new, and the share of a processor for asking them.
+# While nothing is recorded: seconds between two collections, for what callbacks tell, the share of
+# a processor for these, and seconds after which the others must see that the worker lives.
 _REST = 5.0
 _MAX_SHARE = 0.005
+_CHECK = 1.0
 _ATTEMPTS = 10
 _SERIES = 2_000
 
@@ -81,7 +84,8 @@ class Service:
         self._reader = reader
         self._collection = Collection()
         self._latest = Snapshot()
-        self._due = 0.0
+        self._due = self._shown = 0.0
+        self._gauges: dict[Any, Any] = {}
         self._received: MetricsData | None = None
         self._collecting: int | None = None
         self._incomplete = False
@@ -245,10 +249,15 @@ class Service:
         if self._worker is None:
             return
         with self._lock:
-            if time.monotonic() >= self._due or has_measured_lately(self._reader):
+            busy, now = [batch.flush() for batch in list(batches)], time.monotonic()
+            lately = has_measured_lately(self._reader, self._gauges)
+            if any(busy) or lately or now >= self._due:
                 self._collect_all()
+            elif now < self._shown + _CHECK and not self._worker.failed:
+                return
             self._worker.publish(self._latest)
-        if self._worker.leads():
+            self._shown = now
+        if self._duties and self._worker.leads():
             for duty in self._duties:
                 duty()
 
@@ -320,6 +329,8 @@ class Service:
         self._worker = None
         if self._owner is not None:
             self._collection = Collection()
+            self._latest = Snapshot()
+            self._due = 0.0
             self._collecting = None
             self._call_callbacks = forget_measurements(self._reader)
         if self._owner is not None or (named_group() and not is_gunicorn_loaded()):

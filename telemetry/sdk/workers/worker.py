@@ -120,7 +120,6 @@ class Worker:
                 began = time.monotonic()
                 try:
                     publish()
-                    self._renew()
                 # The SystemExit of a user's callback, too, must not end this thread.
                 except BaseException as error:
                     _logger.warning("This worker's metrics were not published: %r", error)
@@ -152,6 +151,7 @@ class Worker:
             self.failed = True
         else:
             self.failed = False
+        self._renew()
         return not self.failed
 
     def total(self, snapshot: Snapshot) -> Snapshot:

@@ -19,6 +19,7 @@ from telemetry.sdk.points import Number
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 from telemetry.sdk.total import Part, Total
 from telemetry.sdk.workers import folder as folder_module
+from telemetry.sdk.workers import lines
 from telemetry.sdk.workers import worker as module
 from telemetry.sdk.workers.lines import Reader, Writer
 from telemetry.sdk.workers.worker import LEASE, Worker
@@ -37,7 +38,7 @@ def base(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_logged() -> None:
     """The same line is logged once a minute."""
-    for each in module._logger.filters:
+    for each in (*module._logger.filters, *lines._logger.filters):
         if isinstance(each, OncePerMinute):
             each._passed.clear()
 
