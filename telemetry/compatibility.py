@@ -369,6 +369,28 @@ def has_measured(reader: object) -> bool:
     )
 
 
+def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
+    """Whether something was recorded since a reader has collected, beside what callbacks tell.
+
+    The SDK does not tell of gauges: in `gauges` is what they had when this was called last. What
+    is unknown is taken to have been recorded.
+    """
+    lately = False
+    for instrument, match in _instruments_of(reader):
+        aggregations = list(match._attributes_aggregation.values())
+        if not aggregations or hasattr(instrument, "_callbacks"):
+            continue
+        kind = type(aggregations[0]).__name__
+        name = "_value_positive" if kind.startswith("_Exponential") else "_value"
+        values = [getattr(each, name, each) for each in aggregations]
+        if kind == "_LastValueAggregation":
+            lately = lately or gauges.get(match) != values
+            gauges[match] = values
+        elif kind != "_DropAggregation":
+            lately = lately or values.count(None) < len(values)
+    return lately
+
+
 def forget_measurements(reader: object) -> Callable[[], None]:
     """Have a reader begin at zero in a forked process; the result has callbacks called again.
 

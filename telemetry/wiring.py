@@ -43,6 +43,8 @@ class Wiring:
         provider = options.meter_provider or global_meter_provider()
         self._measures = self._record(provider)
         self._saturation = saturation_of(provider)
+        if options.names is not RequestNames.STANDARD:
+            self._saturation.loop.in_progress = recorder_of(provider, options.bounds).in_progress
         health.observe(provider)
         self._readers = readers_of(provider)
         if self._readers.endpoint is not None:
@@ -79,7 +81,9 @@ class Wiring:
                 self._serve()
         except Exception:
             _logger.exception("The metrics are not served")
-        return middleware.Middleware(stack, self._measures, self._excluded.by_url, self._start)
+        wrapped = middleware.Middleware(stack, self._measures, self._excluded.by_url, self._start)
+        self._saturation.loop.watching.add(wrapped)
+        return wrapped
 
     def _serve(self) -> None:
         """Join the other workers and show the metrics: in the process that serves, once."""

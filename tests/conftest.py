@@ -23,6 +23,7 @@ SLOW = {
     "test_exponential_histograms_add_up_at_the_coarser_scale",
     "test_nothing_of_a_request_reaches_the_exposition",
     "test_one_heartbeat_for_each_loop_that_ends_with_it",
+    "test_while_nothing_is_in_progress_the_heartbeat_is_slower",
     "test_what_one_thread_remembers_does_not_spoil_what_another_one_publishes",
 }
 """Half of the unit tests' time. They do not depend on the versions of packages: see noxfile.py."""

@@ -6,8 +6,10 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +23,7 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous
 from opentelemetry.sdk.metrics.export import (
@@ -418,6 +420,40 @@ def test_what_was_recorded_for_a_reader() -> None:
     assert len(called) == 1
     call_again()
     assert collected(reader) == {"counted": 1, "observed": 1}
+
+
+def setting(gauge: Any) -> Callable[[], object]:
+    return lambda: gauge.set(time.time())
+
+
+MEASURES: dict[str, Callable[[Meter], Callable[[], object]]] = {
+    "counter": lambda meter: partial(meter.create_counter("x").add, 0),
+    "up-down counter": lambda meter: partial(meter.create_up_down_counter("x").add, 0),
+    "gauge": lambda meter: setting(meter.create_gauge("x")),
+    "histogram": lambda meter: partial(meter.create_histogram("x").record, 0),
+    "exponential": lambda meter: partial(meter.create_histogram("exponential").record, 0),
+}
+
+
+@pytest.mark.parametrize("kind", MEASURES)
+def test_what_was_recorded_since_a_reader_has_collected(kind: str) -> None:
+    reader, other = InMemoryMetricReader(), InMemoryMetricReader()
+    aggregation = ExponentialBucketHistogramAggregation()
+    views = [
+        View(instrument_name="exponential", aggregation=aggregation),
+        View(instrument_name="dropped", aggregation=DropAggregation()),
+    ]
+    meter = MeterProvider([reader, other], views=views, shutdown_on_exit=False).get_meter("x")
+    meter.create_observable_counter("observed", [lambda _: [Observation(1)]])
+    dropped, measure = meter.create_counter("dropped"), MEASURES[kind](meter)
+    gauges: dict[Any, Any] = {}
+    for _ in range(3):
+        dropped.add(1)
+        assert not compatibility.has_measured_lately(reader, gauges)
+        measure()
+        other.get_metrics_data()
+        assert compatibility.has_measured_lately(reader, gauges)
+        reader.get_metrics_data()
 
 
 def collected(reader: InMemoryMetricReader) -> dict[str, float]:

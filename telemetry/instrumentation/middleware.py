@@ -103,6 +103,10 @@ class Middleware:
         self._on_start = on_start
         self._started = False
 
+    def rest(self) -> None:
+        """Call `on_start` once more, at the next connection."""
+        self._started = False
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the connection on, and have it measured."""
         if COUNTED in scope:

@@ -8,6 +8,7 @@ from typing import Protocol
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
 from opentelemetry.trace import TraceFlags
 
+from telemetry.batches import batches
 from telemetry.compatibility import Bound, context_getter, span_getter
 from telemetry.forked import when_forked
 from telemetry.instrumentation.exceptions import exceptions_of
@@ -111,6 +112,7 @@ class RequestRecorder:
         self.in_progress: set[InProgress] = set()
         self._shown_in_progress: dict[Pairs, None] = {}
         self._series: dict[tuple[str, str, int | None, Pairs, bool], Series] = {}
+        batches.add(self)
         self._duration = meter.create_histogram(
             "app_requests_processing_time",
             unit="s",
@@ -176,10 +178,15 @@ class RequestRecorder:
             self._series.setdefault(key, Series(counters, histograms))
         return self._series[key]
 
-    def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
-        # The SDK asks observable instruments first, and the others then have all.
+    def flush(self) -> bool:
+        """Record what waits. Whether requests are in progress."""
         for series in list(self._series.values()):
             series.flush()
+        return bool(self.in_progress)
+
+    def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
+        # The SDK asks observable instruments first, and the others then have all.
+        self.flush()
         counts = Counter(each.labels_in_progress() for each in self.in_progress.copy())
         # What has had requests in progress goes on being shown when it has none.
         self._shown_in_progress.update(dict.fromkeys(each for each in counts if each is not None))

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from itertools import chain
+from math import fsum, isfinite
 from typing import Any, NamedTuple
 
 from telemetry.sdk.safe import Real, bounded
@@ -27,17 +28,16 @@ class Sum(float):
         return self
 
 
-def added(one: Real, other: Real) -> Real:
-    """The sum of two numbers, either of which may be a sum already."""
-    total = one + other
+def added(*numbers: Real) -> Real:
+    """The sum of numbers, each of which may be a sum already."""
+    total = sum(numbers)
     if isinstance(total, int):
         return bounded(total)
     if not isfinite(total):
         return total
-    # Knuth's two-sum: what adding these two floats has cost.
-    part = total - one
-    lost = (one - (total - part)) + (other - part)
-    return Sum(total, lost + getattr(one, "rest", 0.0) + getattr(other, "rest", 0.0))
+    exact = [*numbers, *(each.rest for each in numbers if isinstance(each, Sum))]
+    total = fsum(exact)
+    return Sum(total, fsum([*exact, -total]))
 
 
 class Exemplar(NamedTuple):
@@ -79,10 +79,11 @@ class Number(NamedTuple):
     start: int
     exemplars: Sequence[Exemplar] = ()
 
-    def plus(self, other: "Number") -> "Number":
-        """The sum of two."""
-        start = min(self.start, other.start)
-        return Number(added(self.value, other.value), start, _newest_of(self, other))
+    @classmethod
+    def sum_of(cls, points: Iterable["Number"]) -> "Number":
+        """The sum of several."""
+        values, starts, exemplars = zip(*points, strict=True)
+        return cls(added(*values), min(starts), _newest_of(exemplars))
 
 
 class Buckets(NamedTuple):
@@ -99,10 +100,11 @@ class Buckets(NamedTuple):
     start: int
     exemplars: Sequence[Exemplar] = ()
 
-    def plus(self, other: "Buckets") -> "Buckets":
-        """The sum of two with the same bounds."""
-        counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        return Buckets(counts, *_summary(self, other))
+    @classmethod
+    def sum_of(cls, points: Iterable["Buckets"]) -> "Buckets":
+        """The sum of several with the same bounds."""
+        counts, *rest = zip(*points, strict=True)
+        return cls(list(map(sum, zip(*counts, strict=True))), *_summary(*rest))
 
 
 class Exponential(NamedTuple):
@@ -123,35 +125,31 @@ class Exponential(NamedTuple):
     start: int
     exemplars: Sequence[Exemplar] = ()
 
-    def plus(self, other: "Exponential") -> "Exponential":
-        """The sum of two, at the coarser one's scale."""
-        scale = min(self.scale, other.scale)
-        shifts = (self.scale - scale, other.scale - scale)
-        return Exponential(
-            scale,
-            self.zeros + other.zeros,
-            _sum((self.positive, other.positive), shifts),
-            _sum((self.negative, other.negative), shifts),
-            *_summary(self, other),
-        )
+    @classmethod
+    def sum_of(cls, points: Iterable["Exponential"]) -> "Exponential":
+        """The sum of several, at the coarsest one's scale."""
+        scales, zeros, positive, negative, *rest = zip(*points, strict=True)
+        scale = min(scales)
+        shifts = [each - scale for each in scales]
+        more, less = _sum(positive, shifts), _sum(negative, shifts)
+        return cls(scale, sum(zeros), more, less, *_summary(*rest))
 
 
-def _summary(one: Any, other: Any) -> tuple[Real, int, Real, Real, int, Sequence[Exemplar]]:
+def _summary(
+    sums: Sequence[Real],
+    totals: Sequence[int],
+    least: Sequence[Real],
+    most: Sequence[Real],
+    starts: Sequence[int],
+    exemplars: Sequence[Sequence[Exemplar]],
+) -> tuple[Real, int, Real, Real, int, Sequence[Exemplar]]:
     """What histograms of both kinds have: from the sum of all values to the exemplars."""
-    return (
-        added(one.sum, other.sum),
-        one.total + other.total,
-        min(one.min, other.min),
-        max(one.max, other.max),
-        min(one.start, other.start),
-        _newest_of(one, other),
-    )
+    return (added(*sums), sum(totals), min(least), max(most), min(starts), _newest_of(exemplars))
 
 
-def _newest_of(one: "Point", other: "Point") -> Sequence[Exemplar]:
-    if not one.exemplars or not other.exemplars:
-        return one.exemplars or other.exemplars
-    return newest([*one.exemplars, *other.exemplars])
+def _newest_of(exemplars: Sequence[Sequence[Exemplar]]) -> Sequence[Exemplar]:
+    some = [each for each in exemplars if each] or exemplars[:1]
+    return some[0] if len(some) == 1 else newest(chain.from_iterable(some))
 
 
 def _sum(

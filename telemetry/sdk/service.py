@@ -6,15 +6,17 @@ import time
 import weakref
 from collections.abc import Callable
 from threading import Lock, Thread, get_ident
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
+from telemetry.batches import batches
 from telemetry.compatibility import (
     aggregations_of,
     forget_measurements,
     has_measured,
+    has_measured_lately,
     is_gunicorn_loaded,
     is_gunicorns_arbiter,
     series_limits,
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 _logger = limited_logger(__name__)
 
 _POLL_INTERVAL = 0.5
+# While nothing is recorded: seconds between two collections, for what callbacks tell, the share of
+# a processor for these, and seconds after which the others must see that the worker lives.
+_REST = 5.0
+_MAX_SHARE = 0.005
+_CHECK = 1.0
 _ATTEMPTS = 10
 _SERIES = 2_000
 
@@ -76,6 +83,9 @@ class Service:
         self._suffix = suffix
         self._reader = reader
         self._collection = Collection()
+        self._latest = Snapshot()
+        self._due = self._shown = 0.0
+        self._gauges: dict[Any, Any] = {}
         self._received: MetricsData | None = None
         self._collecting: int | None = None
         self._incomplete = False
@@ -117,7 +127,7 @@ class Service:
         """What the service has measured so far."""
         with self._lock:
             now = time.time_ns()
-            snapshot, resource = result_of(self._collect())
+            snapshot, resource = self._collect_all()
             worker = self._worker
             if worker is None:
                 return _reading(snapshot, resource, now)
@@ -191,7 +201,7 @@ class Service:
                 self._end(self._send())
             return
         with self._lock:
-            leads = self._worker.leave(result_of(self._collect())[0])
+            leads = self._worker.leave(self._collect_all()[0])
         if not leads or not self.pushing:
             return
         for _ in range(_ATTEMPTS):
@@ -239,8 +249,15 @@ class Service:
         if self._worker is None:
             return
         with self._lock:
-            self._worker.publish(result_of(self._collect())[0])
-        if self._worker.leads():
+            busy, now = [batch.flush() for batch in list(batches)], time.monotonic()
+            lately = has_measured_lately(self._reader, self._gauges)
+            if any(busy) or lately or now >= self._due:
+                self._collect_all()
+            elif now < self._shown + _CHECK and not self._worker.failed:
+                return
+            self._worker.publish(self._latest)
+            self._shown = now
+        if self._duties and self._worker.leads():
             for duty in self._duties:
                 duty()
 
@@ -266,6 +283,13 @@ class Service:
         data = self._received or MetricsData([])
         resource = data.resource_metrics[0].resource if data.resource_metrics else None
         return self._collection.snapshot(data, began), resource or Resource.get_empty()
+
+    def _collect_all(self) -> tuple[Snapshot, Resource]:
+        began = time.thread_time()
+        self._latest, resource = result_of(self._collect())
+        rest = max(_REST, (time.thread_time() - began) / _MAX_SHARE)
+        self._due = time.monotonic() + rest
+        return self._latest, resource
 
     def _collect_once(self) -> None:
         self._collecting = get_ident()
@@ -305,6 +329,8 @@ class Service:
         self._worker = None
         if self._owner is not None:
             self._collection = Collection()
+            self._latest = Snapshot()
+            self._due = 0.0
             self._collecting = None
             self._call_callbacks = forget_measurements(self._reader)
         if self._owner is not None or (named_group() and not is_gunicorn_loaded()):

@@ -43,7 +43,10 @@ VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=20)
 def test_exponential_histograms_add_up_at_the_coarser_scale(
     one: list[float], other: list[float]
 ) -> None:
-    parts, whole = exponential(one).plus(exponential(other)), exponential(one + other)
+    parts, whole = (
+        Exponential.sum_of([exponential(one), exponential(other)]),
+        exponential(one + other),
+    )
     scale = min(parts.scale, whole.scale)
     assert counts(parts, scale) == counts(whole, scale)
     assert (parts.total, parts.zeros) == (whole.total, whole.zeros)
@@ -59,9 +62,11 @@ def test_of_two_points_each_bucket_has_the_newer_exemplar() -> None:
     old, new, other = exemplar(0, 1, "aa"), exemplar(0, 2, "bb"), exemplar(2, 1, "cc")
     one = Buckets([1, 0, 1], 2, 2, 1, 1, 0, [old, other])
     two = Buckets([1, 0, 0], 1, 1, 1, 1, 0, [new])
-    assert one.plus(two).exemplars == two.plus(one).exemplars == [new, other]
-    assert Number(1, 0, [old]).plus(Number(1, 0, [new])).exemplars == [new]
-    assert Number(1, 0, [old]).plus(Number(1, 0)).exemplars == [old]
+    assert (
+        Buckets.sum_of([one, two]).exemplars == Buckets.sum_of([two, one]).exemplars == [new, other]
+    )
+    assert Number.sum_of([Number(1, 0, [old]), Number(1, 0, [new])]).exemplars == [new]
+    assert Number.sum_of([Number(1, 0, [old]), Number(1, 0)]).exemplars == [old]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.just("aa"))))

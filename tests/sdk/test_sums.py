@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from telemetry.sdk.points import Number, Sum, added
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream
+from telemetry.sdk.total import Part, Total
+from telemetry.sdk.workers.lines import Reader, Writer
 
 DURATIONS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)
 
@@ -33,8 +35,8 @@ def snapshot(value: float) -> Snapshot:
 def test_what_is_written_is_read_again() -> None:
     total = snapshot(0.1)
     for _ in range(5):
-        total.add(snapshot(0.7))
-        total = Snapshot.from_json(total.to_json())
+        total = Total(lambda _: 2_000).of([Part(total), Part(snapshot(0.7))])
+        total = Reader().read(Writer().write(total))
     (stream,) = total.streams.values()
     (point,) = stream.points.values()
     assert isinstance(point, Number)

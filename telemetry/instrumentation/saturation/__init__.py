@@ -18,7 +18,7 @@ class Saturation:
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(METER)
         observe_process(meter)
-        self._loop = LoopDelay(meter)
+        self.loop = LoopDelay(meter)
         self._threads = ThreadPool(meter)
         self._started: int | None = None
         described = "Processes of the service that have started to serve."
@@ -28,10 +28,12 @@ class Saturation:
     def watch(self) -> None:
         """Measure the event loop, if one runs here: called in the process that serves."""
         self._started = os.getpid()
-        self._loop.watch()
+        self.loop.watch()
         self._threads.watch()
 
     def _observe_start(self, _: CallbackOptions) -> Iterable[Observation]:
+        # The SDK asks observable instruments first, and the histogram then has all.
+        self.loop.flush()
         # A child of the process that serves has not started to serve.
         if self._started == os.getpid():
             yield Observation(1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is written or read."""
@@ -44,6 +44,14 @@ os.register_at_fork(
 )
 
 
+class Version(NamedTuple):
+    """What is other when a file has been replaced or written to."""
+
+    inode: int
+    modified: int
+    size: int
+
+
 class PrivateFolder:
     """Files that only their user can read, replaced whole or not at all.
 
@@ -64,6 +72,14 @@ class PrivateFolder:
         with open(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(content)
         os.replace(temporary, self.path / name)
+
+    def version(self, name: str) -> Version | None:
+        """What is other when a file has been changed, or None where there is none."""
+        try:
+            found = (self.path / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Version(found.st_ino, found.st_mtime_ns, found.st_size)
 
     def read(self, name: str) -> str:
         """A file's text, or a ValueError if it is not text, too large, or another user's."""

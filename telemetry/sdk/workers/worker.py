@@ -23,22 +23,19 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from telemetry.logger import limited_logger
 from telemetry.sdk.snapshot import Snapshot, Stream
+from telemetry.sdk.total import Part, Total
 from telemetry.sdk.workers import folder
 from telemetry.sdk.workers.group import has_ended, is_named, process_name
+from telemetry.sdk.workers.lines import Reader, Writer
 
 _logger = limited_logger(__name__)
 
-INTERVAL = 0.5
+INTERVAL = 0.4
 """Seconds between two publications, of which a worker that is killed loses the last."""
 
 LEASE = 5.0
 """Seconds after which another worker takes over from a leader that shows no sign of life."""
 
-PID = "process.pid"
-"""The attribute that tells the gauges of several workers apart:
-https://opentelemetry.io/docs/specs/semconv/registry/attributes/process/."""
-
-_MAX_SHARE = 0.015
 _LOCK_TIMEOUT = 1.0
 _PATIENCE = 2.0
 _MAX_FOLDED = 64
@@ -51,14 +48,13 @@ _LEADER = "leader"
 _SEVERAL = "several"
 _WORKER = re.compile(r"(\d+-\d+-\d+-[0-9a-f]{8})\.json")
 
-_Version = tuple[int, int, int]
-
 
 class _Read(NamedTuple):
     """What was read of another worker, and of which version of its file."""
 
-    version: _Version | None
+    version: folder.Version | None
     snapshot: Snapshot
+    reader: Reader
 
 
 class _Ended(NamedTuple):
@@ -90,13 +86,16 @@ class Worker:
         self.data_age = 0.0
         self._group = group
         self._limit = limit
+        self._total = Total(limit)
         self._base = base
         self._folder = folder.PrivateFolder(Path(os.devnull))
         self._alive: int | None = None
-        self._published: _Read | None = None
+        self._writer = Writer()
+        self._published: Snapshot | None = None
+        self._published_version: folder.Version | None = None
         self._others: dict[str, _Read] = {}
         self._ended = _Ended()
-        self._ended_version: _Version | None = None
+        self._ended_version: folder.Version | None = None
         self._several = False
         self._instance: str | None = None
         self._failing_since = 0.0
@@ -111,37 +110,33 @@ class Worker:
         return self.failed and not known
 
     def start(self, publish: Callable[[], None]) -> None:
-        """Call a function now and from time to time until the process ends.
+        """Call a function every `INTERVAL` seconds until the process ends.
 
-        Twice a second, or less often where that would take more than 1.5 % of a processor. While
-        it does not return, another worker may take over leading.
+        While it does not return, another worker may take over leading.
         """
 
         def run() -> None:
-            due = 0.0
             while True:
+                began = time.monotonic()
                 try:
-                    if (now := time.monotonic()) >= due:
-                        began = time.thread_time()
-                        publish()
-                        due = now + (time.thread_time() - began) / _MAX_SHARE
-                    self._renew()
+                    publish()
                 # The SystemExit of a user's callback, too, must not end this thread.
                 except BaseException as error:
                     _logger.warning("This worker's metrics were not published: %r", error)
-                time.sleep(INTERVAL)
+                taken = time.monotonic() - began
+                time.sleep(max(INTERVAL / 4, INTERVAL - taken))
 
         Thread(target=run, name="metrics sharing", daemon=True).start()
 
     def publish(self, snapshot: Snapshot) -> bool:
         """Let the other workers know what this one has measured so far. Whether it worked."""
-        name = f"{self.name}.json"
         try:
             self._join()
-            known = self._published
-            if known is None or known.snapshot != snapshot or known.version != self._version(name):
-                self._folder.write(name, snapshot.to_json(), self.name)
-                self._published = _Read(self._version(name), snapshot)
+            file = f"{self.name}.json"
+            if snapshot != self._published or self._folder.version(file) != self._published_version:
+                self._folder.write(file, self._writer.write(snapshot), self.name)
+                self._published = snapshot
+                self._published_version = self._folder.version(file)
             # The new time also keeps it from programs that delete old temporary files.
             os.utime(self._folder.path / f"{self.name}.alive")
             self._keep_ended()
@@ -156,6 +151,7 @@ class Worker:
             self.failed = True
         else:
             self.failed = False
+        self._renew()
         return not self.failed
 
     def total(self, snapshot: Snapshot) -> Snapshot:
@@ -167,16 +163,16 @@ class Worker:
         living, dead = self._read_others()
         if dead:
             self._fold(dead)
-        total = self._sum([self._ended.snapshot, *dead.values()])
         own = self._published
         if own is not None or self.is_alone:
-            living[self.name] = snapshot if own is None else own.snapshot
-        # In the same order whichever worker is asked.
+            living[self.name] = snapshot if own is None else own
+        past = self._sum_of_ended(dead) if dead else self._ended.snapshot
         several = self.several
-        for name, each in sorted(living.items(), key=lambda worker: (worker[1].started, worker[0])):
-            total.add(each, attributes={PID: int(name.split("-")[1])} if several else None)
-        total.limit_series(self._limit)
-        return total
+        # In the same order whichever worker is asked.
+        ordered = sorted(living.items(), key=lambda worker: (worker[1].started, worker[0]))
+        pids = [int(name.split("-")[1]) if several else None for name, _ in ordered]
+        parts = [Part(each, pid=pid) for (_, each), pid in zip(ordered, pids, strict=True)]
+        return self._total.of([Part(past, ended=True), *parts])
 
     @property
     def several(self) -> bool:
@@ -279,21 +275,21 @@ class Worker:
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Keep a snapshot in a file of this name, for the worker that leads after this one."""
         try:
-            self._folder.write(name, snapshot.to_json(), self.name)
+            self._folder.write(name, Writer().write(snapshot), self.name)
         except (OSError, ValueError) as error:
             _logger.warning("Series that have ended may be shown for some minutes: %s", error)
 
     def saved(self, name: str) -> Snapshot:
         """What was saved last under a name, by any worker."""
         try:
-            return Snapshot.from_json(self._folder.read(name))
+            return Reader().read(self._folder.read(name))
         except (OSError, ValueError):
             return Snapshot()
 
     def _join(self) -> None:
         """Be in the group's folder, also when that was deleted or another one is used now."""
         if self._alive is not None:
-            if self._version(f"{self.name}.alive") is not None:
+            if self._folder.version(f"{self.name}.alive") is not None:
                 return
             folder.release(self._alive)
             self._alive = None
@@ -335,14 +331,6 @@ class Worker:
             return []
         return sorted(found[1] for each in files if (found := _WORKER.fullmatch(each)))
 
-    def _version(self, name: str) -> _Version | None:
-        """What is other when a file has been replaced, or None where there is none."""
-        try:
-            found = (self._folder.path / name).lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
-
     def _read_others(self) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
         """What the other workers have measured that live, and those that have ended.
 
@@ -382,15 +370,17 @@ class Worker:
 
     def _knows(self, name: str) -> bool:
         known = self._others.get(name)
-        return known is not None and known.version == self._version(f"{name}.json")
+        return known is not None and known.version == self._folder.version(f"{name}.json")
 
     def _read_worker(self, name: str) -> bool:
         """Whether all is known that a worker has published."""
         if self._knows(name):
             return True
-        version = self._version(f"{name}.json")
         try:
-            snapshot = Snapshot.from_json(self._folder.read(f"{name}.json"))
+            reader = known.reader if (known := self._others.get(name)) else Reader()
+            version = self._folder.version(f"{name}.json")
+            snapshot = reader.read(self._folder.read(f"{name}.json"))
+            self._others[name] = _Read(version, snapshot, reader)
         except FileNotFoundError:
             return False
         except (ValueError, OSError) as error:
@@ -398,18 +388,17 @@ class Worker:
                 raise
             _logger.warning("The metrics of worker %s cannot be read: %s", name, error)
             return False
-        self._others[name] = _Read(version, snapshot)
         return True
 
     def _read_ended(self) -> None:
         """Know the sum of the ended, but not one of fewer workers than before."""
-        version = self._version(_ENDED)
+        version = self._folder.version(_ENDED)
         if version is None or version == self._ended_version:
             return
         try:
             head, _, text = self._folder.read(_ENDED).partition("\n")
             workers, folded = json.loads(head)
-            ended = _Ended(int(workers), tuple(map(str, folded)), Snapshot.from_json(text))
+            ended = _Ended(int(workers), tuple(map(str, folded)), Reader().read(text))
             if (new := ended.workers - self._ended.workers) < 0:
                 return
             if new > len(ended.folded):
@@ -423,17 +412,17 @@ class Worker:
 
     def _write_ended(self, ended: _Ended) -> None:
         head = json.dumps([ended.workers, ended.folded])
-        self._folder.write(_ENDED, f"{head}\n{ended.snapshot.to_json()}", self.name)
+        self._folder.write(_ENDED, f"{head}\n{Writer().write(ended.snapshot)}", self.name)
         self._ended = ended
-        self._ended_version = self._version(_ENDED)
+        self._ended_version = self._folder.version(_ENDED)
 
     def _keep_ended(self) -> None:
         """Know the sum of the ended, and restore it where it was deleted or overwritten."""
         self._read_ended()
-        if self._ended.workers and self._version(_ENDED) != self._ended_version:
+        if self._ended.workers and self._folder.version(_ENDED) != self._ended_version:
             with self._folder.locked() as locked:
                 self._read_ended()
-                if locked and self._version(_ENDED) != self._ended_version:
+                if locked and self._folder.version(_ENDED) != self._ended_version:
                     self._write_ended(self._ended)
 
     def _fold(self, dead: dict[str, Snapshot]) -> None:
@@ -445,7 +434,7 @@ class Worker:
                 self._read_ended()
                 new = {name: dead[name] for name in sorted(dead.keys() - set(self._ended.folded))}
                 folded = (*self._ended.folded, *new)[-_MAX_FOLDED:]
-                total = self._sum([self._ended.snapshot, *new.values()])
+                total = self._sum_of_ended(new)
                 # One that is killed between the next two steps has folded them all the same.
                 self._write_ended(_Ended(self._ended.workers + len(new), folded, total))
                 for name in dead.copy():
@@ -456,12 +445,9 @@ class Worker:
         except (OSError, ValueError) as error:
             _logger.warning("Files of workers that have ended are left: %s", error)
 
-    def _sum(self, ended: Iterable[Snapshot]) -> Snapshot:
-        total = Snapshot()
-        for snapshot in sorted(ended, key=lambda each: each.started):
-            total.add(snapshot, ended=True)
-        total.limit_series(self._limit)
-        return total
+    def _sum_of_ended(self, new: dict[str, Snapshot]) -> Snapshot:
+        ended = sorted([self._ended.snapshot, *new.values()], key=lambda each: each.started)
+        return Total(self._limit).of(Part(each, ended=True) for each in ended)
 
     def _files_of(self, name: str) -> list[str]:
         """The files of a worker, its metrics last: a worker is found by these."""

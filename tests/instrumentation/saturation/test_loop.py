@@ -33,6 +33,7 @@ class Delays:
         self.measured = LoopDelay(self._provider.get_meter("x"))
 
     def counts(self) -> dict[float, int]:
+        self.measured.flush()
         data = self._reader.get_metrics_data()
         if data is None:
             return dict.fromkeys(BUCKETS, 0)
@@ -76,11 +77,49 @@ def test_one_heartbeat_for_each_loop_that_ends_with_it(loop: str) -> None:
     for turn in (1, 2):
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             ended = runner.run(run())
-        # In batches of 25, but for those that came late.
         assert turn * 25 <= sum(delays.counts().values()) <= turn * 50
     del runner
     gc.collect()
     assert ended() is None
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_while_nothing_is_in_progress_the_heartbeat_is_slower(loop: str) -> None:
+    delays = Delays()
+    told: list[int] = []
+
+    class Watching:
+        def rest(self) -> None:
+            told.append(1)
+
+    async def beats(fast: bool) -> None:
+        """A machine that is busy with something else makes some late, and so more frequent."""
+        for _ in range(10):
+            before = sum(delays.counts().values())
+            await asyncio.sleep(1)
+            if (sum(delays.counts().values()) - before > 8) == fast:
+                return
+        raise AssertionError
+
+    async def run() -> None:
+        watching = Watching()
+        delays.measured.watching.add(watching)
+        delays.measured.watch()
+        await beats(fast=False)
+        assert told
+        # A request, and one that takes longer.
+        delays.measured.watch()
+        delays.measured.in_progress = ["a request"]
+        await asyncio.sleep(2)
+        await beats(fast=True)
+        delays.measured.in_progress = ()
+        await beats(fast=False)
+        # What blocks the loop then is seen, and has it looked at closely.
+        time.sleep(0.32)
+        await beats(fast=True)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(run())
 
 
 def test_where_no_loop_runs_nothing_is_watched() -> None:

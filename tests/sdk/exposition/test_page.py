@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from telemetry.sdk import callbacks, snapshot
+from telemetry.sdk import callbacks
 from telemetry.sdk.exposition import page
 from tests.support.applications import Measured
 from tests.support.processes import wait_for
@@ -21,7 +21,7 @@ from tests.support.versions import needs
 @pytest.fixture(autouse=True)
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test logs its own errors."""
-    for logger in (page._logger, snapshot._logger, callbacks._logger):
+    for logger in (page._logger, callbacks._logger):
         monkeypatch.setattr(logger, "filters", [])
 
 

@@ -1,7 +1,7 @@
 """Adding up: any partition of a stream of measurements equals measuring them in one process."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -11,10 +11,10 @@ from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 
-from telemetry.sdk import snapshot as module
 from telemetry.sdk.collection import Collection
-from telemetry.sdk.points import Exemplar, Number
+from telemetry.sdk.points import Number
 from telemetry.sdk.snapshot import Kind, Snapshot
+from telemetry.sdk.total import Part, Total
 
 # Halves add up exactly in any order, as not all decimal fractions do.
 AMOUNTS = st.integers(-1000, 1000).map(lambda n: n / 2)
@@ -77,10 +77,7 @@ def measured(measurements: Sequence[Measurement]) -> Snapshot:
 
 def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     """The sum of several snapshots."""
-    result = Snapshot()
-    for snapshot in snapshots:
-        result.add(snapshot)
-    return result
+    return Total(lambda _: 2_000).of(map(Part, snapshots))
 
 
 @given(MEASUREMENTS)
@@ -98,17 +95,11 @@ def test_the_order_and_the_grouping_do_not_matter(measurements: list[Measurement
     assert merged([merged([four, two]), merged([three, one])]).streams == forward.streams
 
 
-@given(MEASUREMENTS)
-def test_what_is_written_is_read_again(measurements: list[Measurement]) -> None:
-    snapshot = measured(measurements)
-    assert Snapshot.from_json(snapshot.to_json()) == snapshot
-
-
 def test_adding_leaves_what_is_added_as_it_was() -> None:
     part = measured([("histogram", "one", 2.0, {}, 0)])
-    before = part.to_json()
+    before = deepcopy(part)
     merged([part, part, part])
-    assert part.to_json() == before
+    assert part == before
 
 
 def test_gauges_are_told_apart_and_those_of_ended_processes_left_out() -> None:
@@ -119,10 +110,8 @@ def test_gauges_are_told_apart_and_those_of_ended_processes_left_out() -> None:
         meter.create_up_down_counter("queue").add(7)
 
     one = snapshot_of(collected(measure))
-    total = Snapshot()
-    total.add(one, attributes={"process.pid": 1})
-    total.add(one, attributes={"process.pid": 2})
-    total.add(one, ended=True)
+    parts = [Part(one, pid=1), Part(one, pid=2), Part(one, ended=True)]
+    total = Total(lambda _: 2_000).of(parts)
     assert points_of(total) == {
         "level": {'{"of":"tank","process.pid":1}': 1, '{"of":"tank","process.pid":2}': 1},
         "jobs": {"{}": 3},
@@ -196,66 +185,37 @@ def test_metrics_of_one_name_and_another_unit_or_kind_are_kept_apart() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[", "null", "7", "[1]", '[["a"]]', '{"a": 1}', "[" * 200_000]
-)
-def test_what_is_not_a_snapshot_is_told(text: str) -> None:
-    with pytest.raises(ValueError, match=r"snapshot|Expecting|unpack|Expected|invalid literal"):
-        Snapshot.from_json(text)
+def test_what_has_not_changed_is_the_same_object() -> None:
+    """So whoever writes the sums need not write these again."""
+    one, two, other = (measured([("counter", "one", n, {}, 0)]) for n in (1, 2, 3))
+    one.streams |= measured([("histogram", "one", 1.0, {}, 0)]).streams
+    total = Total(lambda _: 2_000)
+    first, again = total.of([Part(one), Part(two)]), total.of([Part(one), Part(two)])
+    later = total.of([Part(one), Part(other)])
+    for identity, stream in first.streams.items():
+        assert again.streams[identity] is stream
+        assert (later.streams[identity] is stream) == (stream.kind == Kind.HISTOGRAM)
+    assert points_of(later)["counter.one"] == {"{}": 4}
 
 
-@pytest.mark.parametrize(
-    "stream",
-    [
-        *("[]", '["a"]', "7", "null"),
-        '["s","","","n","","","counter",[],0,{"{}":["x",0]}]',
-        '["s","","","n","","","counter",[],0,{"{}":[true,0]}]',
-        '["s","","","n","","","other",[],0,{"{}":[1,0]}]',
-        '["s","","","n","","","counter",[],0,{"7":[1,0]}]',
-        '["s","","","n","","",1,[],0,{"{}":[1,0]}]',
-        '["s","","","n","","","histogram",[1.0],0,{"{}":[[1],1,1,1,1,0]}]',
-        '["s","","","n","","","histogram",[],0,{"{}":[["x"],1,1,1,1,0]}]',
-    ],
-)
-def test_a_stream_that_cannot_be_read_costs_only_itself(
-    stream: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module._logger, "filters", [])
-    good = '["s","","","good","","","counter",[],0,{"{}":[1,0]}]'
-    snapshot = Snapshot.from_json(f"[0,[{stream},{good}]]")
-    assert points_of(snapshot) == {"good": {"{}": 1}}
-    assert "cannot be read" in caplog.text
+def test_of_a_stream_only_the_points_that_have_changed_are_added_up_again() -> None:
+    one, two = (measured([("counter", "one", 1.0, {"a": a}, 0) for a in "xy"]) for _ in range(2))
+    total = Total(lambda _: 2_000)
+    (before,) = total.of([Part(one), Part(two)]).streams.values()
+    ((identity, stream),) = two.streams.items()
+    points = {**stream.points, '{"a":"x"}': Number(7.0, 0)}
+    changed = Snapshot(0, {identity: stream.with_points(points)})
+    (after,) = total.of([Part(one), Part(changed)]).streams.values()
+    assert after.points['{"a":"y"}'] is before.points['{"a":"y"}']
+    assert [each.points['{"a":"x"}'][0] for each in (before, after)] == [2, 8]
 
 
-@given(MEASUREMENTS, st.data())
-def test_half_a_snapshot_is_told(measurements: list[Measurement], data: st.DataObject) -> None:
-    text = measured(measurements).to_json()
-    cut = data.draw(st.integers(0, len(text) - 1))
-    with pytest.raises(json.JSONDecodeError):
-        Snapshot.from_json(text[:cut])
-
-
-def test_exemplars_are_written_and_read_again() -> None:
-    snapshot = with_exemplar(Exemplar(1, 7.5, 3, "ab" * 16, "cd" * 8, {"who": "me"}))
-    read = Snapshot.from_json(snapshot.to_json())
-    assert read == snapshot
-    (stream,) = read.streams.values()
-    (exemplar,) = stream.points["{}"].exemplars
-    assert exemplar.trace == "ab" * 16
-
-
-@pytest.mark.parametrize(
-    "damaged", [{"bucket": 2}, {"bucket": -1}, {"value": "7"}, {"trace": "?"}, {"attributes": 1}]
-)
-def test_a_stream_with_a_damaged_exemplar_is_left_out(damaged: dict[str, Any]) -> None:
-    exemplar = Exemplar(1, 7.5, 3, "ab", "cd", {})._replace(**damaged)
-    assert Snapshot.from_json(with_exemplar(exemplar).to_json()).streams == {}
-
-
-def with_exemplar(exemplar: Exemplar) -> Snapshot:
-    snapshot = instruments(histogram(1.0))
-    (stream,) = snapshot.streams.values()
-    stream.points = {
-        key: point._replace(exemplars=[exemplar]) for key, point in stream.points.items()
-    }
-    return snapshot
+@given(st.lists(MEASUREMENTS, max_size=6))
+def test_what_is_kept_is_not_seen(turns: list[list[Measurement]]) -> None:
+    """Sums of workers that go on measuring are those that would be without anything kept."""
+    total = Total(lambda _: 2_000)
+    known = [Snapshot(), Snapshot(), Snapshot()]
+    for number, measurements in enumerate(turns):
+        known[number % 3] = measured(measurements)
+        parts = [Part(each, ended=not at) for at, each in enumerate(known)]
+        assert total.of(parts) == Total(lambda _: 2_000).of(parts)
