@@ -234,12 +234,13 @@ class Bound:
     through the instrument's own method.
     """
 
-    __slots__ = ("_add", "_aggregations", "_attributes", "_instrument", "_storages")
+    __slots__ = ("_add", "_aggregations", "_attributes", "_consumer", "_instrument", "_storages")
 
     def __init__(self, instrument: Counter | Histogram, attributes: Mapping[str, str]) -> None:
         self._instrument: Any = instrument
         self._attributes = attributes
         self._add = _add_to_sum if isinstance(instrument, Counter) else _add_to_histogram
+        self._consumer: Any = None
         self._storages: object = None
         self._aggregations: list[Any] | None = None
 
@@ -253,14 +254,15 @@ class Bound:
         instrument = self._instrument
         add = instrument.add if isinstance(instrument, Counter) else instrument.record
         add(value, self._attributes)
-        self._resolve(*self._storages_of())
+        self._resolve()
 
     def add(self, values: Sequence[float]) -> None:
         """Add each of the values, none of which is negative or of the present span."""
-        real, storages = self._storages_of()
         aggregations = self._aggregations
-        if aggregations is not None and storages is self._storages:
-            if getattr(real, "_is_enabled", _always)():
+        if aggregations is not None and self._consumer._reader_storages is self._storages:
+            # Where instruments can be switched off at all.
+            is_enabled = getattr(self._instrument, "_is_enabled", None)
+            if is_enabled is None or is_enabled():
                 for each in aggregations:
                     self._add(each, values)
             return
@@ -271,22 +273,16 @@ class Bound:
         finally:
             context.detach(token)
 
-    def _storages_of(self) -> tuple[Any, Any]:
+    def _resolve(self) -> None:
+        """Find the aggregations, once a value was added, if there are other readers than before."""
         real = getattr(self._instrument, "_real_instrument", None) or self._instrument
         consumer = getattr(real, "_measurement_consumer", None)
-        return real, getattr(consumer, "_reader_storages", None)
-
-    def _resolve(self, real: Any, storages: Any) -> None:
-        """Find the aggregations, once a value was added, if there are other readers than before."""
+        storages = getattr(consumer, "_reader_storages", None)
         if storages is not self._storages and DIRECT:
             self._aggregations = None
-            self._storages = storages
+            self._instrument, self._consumer, self._storages = real, consumer, storages
             with suppress(AttributeError, ImportError, KeyError, TypeError):
                 self._aggregations = list(_aggregations_of(real, storages, self._attributes))
-
-
-def _always() -> bool:
-    return True
 
 
 def _add_to_sum(aggregation: Any, values: Sequence[float]) -> None:
@@ -305,9 +301,10 @@ def _add_to_histogram(aggregation: Any, values: Sequence[float]) -> None:
         counts = aggregation._value
         if counts is None:
             counts = aggregation._value = [0] * (len(bounds) + 1)
-        for bucket in range(bisect_left(bounds, least), last):
-            before, below = below, bisect_right(ordered, bounds[bucket])
-            counts[bucket] += below - before
+        if len(ordered) > 1:
+            for bucket in range(bisect_left(bounds, least), last):
+                before, below = below, bisect_right(ordered, bounds[bucket])
+                counts[bucket] += below - before
         counts[last] += len(ordered) - below
         aggregation._sum += sum(values)
         if aggregation._record_min_max:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Protocol
 
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
@@ -82,9 +81,11 @@ class Series:
             return
         for histogram, waiting in reversed(self._histograms):
             values = []
-            with suppress(IndexError):
+            try:
                 for _ in range(len(waiting)):
                     values.append(waiting.pop())
+            except IndexError:
+                pass
             if values:
                 histogram.add(values)
         for counter in self._counters:
