@@ -16,7 +16,7 @@ from tests.support.applications import Measured, exchange
 from tests.support.series import label_names, total, values
 
 NAME = "app_requests_time_to_first_byte_seconds"
-LONG = 0.2
+LONG = 0.4
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 
 
