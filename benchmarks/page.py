@@ -45,9 +45,9 @@ def served() -> FastAPI:
     return app
 
 
-def get(url: str) -> bytes:
-    """The page as Prometheus asks for it: OpenMetrics, compressed."""
-    headers = {"accept": OPENMETRICS, "accept-encoding": "gzip"}
+def get(url: str, accept: str = OPENMETRICS) -> bytes:
+    """The page as Prometheus asks for it: in OpenMetrics if not in another form, compressed."""
+    headers = {"accept": accept, "accept-encoding": "gzip"}
     request = urllib.request.Request(f"{url}/metrics", headers=headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         body: bytes = answer.read()
@@ -62,7 +62,7 @@ def ask(url: str, routes: Iterable[int]) -> None:
 
 
 @contextmanager
-def replica(routes: int, workers: int) -> Iterator[str]:
+def replica(routes: int, workers: int, **variables: str) -> Iterator[str]:
     """The address of a real replica, as soon as each worker's part is on its page."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -70,6 +70,7 @@ def replica(routes: int, workers: int) -> Iterator[str]:
             *("--factory", "benchmarks.page:served", "--workers", str(workers)),
             BENCHMARK_ROUTES=str(routes),
             TMPDIR=folder,
+            **variables,
         ) as url,
     ):
 

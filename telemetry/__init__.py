@@ -40,6 +40,7 @@ def instrument(
     labels: Mapping[str, str | RequestLabel] = MappingProxyType({}),
     in_progress_by_route: bool = False,
     body_sizes: bool = False,
+    native_histograms: bool | None = None,
     metrics_path: str | None = None,
     metrics_dependencies: Sequence[Depends] = (),
     prometheus_client_metrics: bool = True,
@@ -73,6 +74,10 @@ def instrument(
             labels. They are told apart when the metrics are read, at no cost for a request.
         body_sizes: Whether there are histograms of the sizes of bodies,
             ``app_request_body_size_bytes`` and ``app_response_body_size_bytes``.
+        native_histograms: Whether histograms, also those of the application's own, are native ones
+            to a Prometheus that scrapes with ``scrape_native_histograms``; other clients get
+            buckets up to powers of two in the place of `buckets`. By default the variable
+            ``TELEMETRY_NATIVE_HISTOGRAMS`` decides.
         metrics_path: Where the metrics are served in the place of ``/metrics``. By default the
             variable ``TELEMETRY_METRICS_PATH`` decides. It is excluded if ``/metrics`` is.
         metrics_dependencies: FastAPI dependencies that a scrape of ``/metrics`` must pass, such
@@ -94,6 +99,7 @@ def instrument(
         labels,
         in_progress_by_route,
         body_sizes,
+        native_histograms,
         metrics_path,
         metrics_dependencies,
         prometheus_client_metrics,

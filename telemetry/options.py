@@ -37,6 +37,7 @@ class Options:
     labels: Mapping[str, str | RequestLabel]
     in_progress_by_route: bool
     body_sizes: bool
+    native_histograms: bool | None
     metrics_path: str | None
     metrics_dependencies: Sequence[Depends]
     prometheus_client_metrics: bool
@@ -59,6 +60,8 @@ class Options:
         for name in ("in_progress_by_route", "body_sizes", "prometheus_client_metrics"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} takes True or False: {getattr(self, name)!r}")
+        if not isinstance(self.native_histograms, bool | None):
+            raise TypeError(f"native_histograms takes True or False: {self.native_histograms!r}")
         dependencies: Any = self.metrics_dependencies
         if not isinstance(dependencies, list | tuple) or not all(
             isinstance(each, Depends) for each in dependencies

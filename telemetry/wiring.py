@@ -40,16 +40,26 @@ class Wiring:
         self._below = WeakSet[Starlette]()
         self._served = False
         self._serving = Lock()
-        provider = options.meter_provider or global_meter_provider()
+        native = options.native_histograms
+        provider = options.meter_provider or global_meter_provider(native)
         self._measures = self._record(provider)
         self._saturation = saturation_of(provider)
         if options.names is not RequestNames.STANDARD:
             self._saturation.loop.in_progress = recorder_of(provider, options.bounds).in_progress
         health.observe(provider)
-        self._readers = readers_of(provider)
-        if self._readers.endpoint is not None:
-            self._readers.endpoint.path = options.path
-            self._readers.endpoint.shows_registry &= options.prometheus_client_metrics
+        self._readers = readers_of(provider, native_histograms=native)
+        endpoint = self._readers.endpoint
+        if endpoint is None:
+            return
+        endpoint.path = options.path
+        endpoint.shows_registry &= options.prometheus_client_metrics
+        if native not in (None, endpoint.native_histograms):
+            _logger.warning(
+                "native_histograms=%s: /metrics was set up before, and stays as it is. Set "
+                "TELEMETRY_NATIVE_HISTOGRAMS=%s before the process starts.",
+                native,
+                str(native).lower(),
+            )
 
     def wrap(self) -> None:
         """Put the measuring middleware around everything that the application answers with."""

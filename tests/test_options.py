@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 
 import telemetry
 from telemetry.request_names import names_in
+from tests.support import protobuf
 from tests.support.applications import Measured, exchange
 from tests.support.series import label_names, total, values
 
@@ -54,6 +55,7 @@ def bounds(app: Measured) -> set[str]:
         ({"in_progress_by_route": 1}, TypeError, "in_progress_by_route takes True or False: 1"),
         ({"body_sizes": "yes"}, TypeError, "body_sizes takes True or False: 'yes'"),
         ({"prometheus_client_metrics": 1}, TypeError, "takes True or False: 1"),
+        ({"native_histograms": 1}, TypeError, "native_histograms takes True or False: 1"),
         ({"metrics_path": 1}, TypeError, "metrics_path takes a path: 1"),
         ({"metrics_path": "internal"}, ValueError, "such as '/internal/metrics': 'internal'"),
         ({"metrics_path": "/"}, ValueError, "such as '/internal/metrics': '/'"),
@@ -94,6 +96,55 @@ def test_a_view_wins_over_the_buckets() -> None:
     app.provider = MeterProvider(views=[view], shutdown_on_exit=False)
     app.instrument(buckets=[0.5])
     assert bounds(app) == {"7.0", "+Inf"}
+
+
+def natives(app: Measured) -> set[str]:
+    app.client.get("/items/1")
+    app.provider.get_meter("shop").create_histogram("wait").record(1)
+    answer = app.client.get("/metrics", headers={"accept": f"{protobuf.ACCEPT},*/*;q=0.1"})
+    if answer.headers["content-type"].startswith("text/plain"):
+        return set()
+    return {name for name, _ in protobuf.decode(answer.content).natives}
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "native"),
+    [
+        ("", None, False),
+        ("", True, True),
+        (" TRUE ", None, True),
+        ("true", False, False),
+        ("false", True, True),
+        ("yes", None, False),
+    ],
+)
+def test_native_histograms_where_they_are_asked_for(
+    variable: str, option: bool | None, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEMETRY_NATIVE_HISTOGRAMS", variable)
+    app = measured(native_histograms=option)
+    asked = {"app_requests_processing_time_seconds", "wait"}
+    assert natives(app) & asked == (asked if native else set())
+    assert ("0.0078125" in bounds(app)) is native
+    assert ("0.005" in bounds(app)) is not native
+    named = app.client.get("/metrics?name[]=wait_sum", headers={"accept": protobuf.ACCEPT})
+    assert named.text.splitlines()[-1] == "wait_sum 1.0"
+
+
+def test_of_applications_that_share_a_provider_the_first_decides_about_native_histograms(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = measured(), Measured(instrument=False)
+    second.provider = first.provider
+    second.instrument()
+    assert not caplog.messages
+    third = Measured(instrument=False)
+    third.provider = first.provider
+    third.instrument(native_histograms=True)
+    (line,) = caplog.messages
+    assert line.startswith("native_histograms=True: /metrics was set up before")
+    assert "TELEMETRY_NATIVE_HISTOGRAMS=true" in line
+    assert not natives(third)
 
 
 def test_two_applications_with_different_buckets_need_two_providers() -> None:

@@ -1,6 +1,5 @@
 """The points of which a snapshot consists, and how they add up."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from math import fsum, isfinite
@@ -127,12 +126,29 @@ class Exponential(NamedTuple):
 
     @classmethod
     def sum_of(cls, points: Iterable["Exponential"]) -> "Exponential":
-        """The sum of several, at the coarsest one's scale."""
-        scales, zeros, positive, negative, *rest = zip(*points, strict=True)
-        scale = min(scales)
-        shifts = [each - scale for each in scales]
-        more, less = _sum(positive, shifts), _sum(negative, shifts)
-        return cls(scale, sum(zeros), more, less, *_summary(*rest))
+        """The sum of several, at the coarsest one's scale. One of zeros only has any scale."""
+        points = list(points)
+        scale = min((each.scale for each in points if each.total > each.zeros), default=0)
+        coarse = (each.downscaled(scale) for each in points)
+        _, zeros, positive, negative, *rest = zip(*coarse, strict=True)
+        return cls(scale, sum(zeros), _sum(positive), _sum(negative), *_summary(*rest))
+
+    def downscaled(self, scale: int) -> "Exponential":
+        """The same at this scale, or at its own where that is coarser, without empty ends."""
+        shift = max(0, self.scale - scale)
+        positive, negative = _coarser(self.positive, shift), _coarser(self.negative, shift)
+        return self._replace(scale=self.scale - shift, positive=positive, negative=negative)
+
+    def octaves(self) -> Mapping[int, int]:
+        """How many positive values are up to which power of two, and above the one before.
+
+        By the exponents of the powers. At each scale from 0 up, all powers of two are bounds of
+        its own buckets, so that these counts are exact; below 0, it is every second, every fourth.
+        """
+        coarse = self.downscaled(0)
+        first, counts = coarse.positive
+        indices = enumerate(counts, first + 1)
+        return {index << -coarse.scale: count for index, count in indices if count}
 
 
 def _summary(
@@ -152,16 +168,32 @@ def _newest_of(exemplars: Sequence[Sequence[Exemplar]]) -> Sequence[Exemplar]:
     return some[0] if len(some) == 1 else newest(chain.from_iterable(some))
 
 
-def _sum(
-    sides: Sequence[tuple[int, Sequence[int]]], shifts: Sequence[int]
-) -> tuple[int, Sequence[int]]:
-    counts = Counter[int]()
-    for (first, side), shift in zip(sides, shifts, strict=True):
-        for index, count in enumerate(side, first):
-            counts[index >> shift] += count
-    if not counts:
+_Side = tuple[int, Sequence[int]]
+
+
+def _coarser(side: _Side, shift: int) -> _Side:
+    """Buckets of which each is as many as 2 to the power of `shift`, from the first to the last."""
+    first, counts = side
+    start = first >> shift
+    coarse = [0] * (((first + len(counts)) >> shift) - start + 1)
+    for index, count in enumerate(counts, first):
+        coarse[(index >> shift) - start] += count
+    while coarse and not coarse[-1]:
+        coarse.pop()
+    empty = next((index for index, count in enumerate(coarse) if count), 0)
+    return start + empty, coarse[empty:]
+
+
+def _sum(sides: Iterable[_Side]) -> _Side:
+    sides = [side for side in sides if side[1]]
+    if not sides:
         return 0, []
-    return min(counts), [counts[index] for index in range(min(counts), max(counts) + 1)]
+    first = min(start for start, _ in sides)
+    counts = [0] * (max(start + len(side) for start, side in sides) - first)
+    for start, side in sides:
+        for index, count in enumerate(side, start - first):
+            counts[index] += count
+    return first, counts
 
 
 Point = Number | Buckets | Exponential

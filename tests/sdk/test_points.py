@@ -54,6 +54,24 @@ def test_exponential_histograms_add_up_at_the_coarser_scale(
     assert parts.sum == pytest.approx(whole.sum)
 
 
+def test_zeros_alone_do_not_coarsen_a_sum() -> None:
+    fine, zeros = exponential([3.0]), exponential([0.0])
+    for both in (Exponential.sum_of([fine, zeros]), Exponential.sum_of([zeros, fine])):
+        assert (both.scale, both.total, both.zeros) == (fine.scale, 2, 1)
+        assert counts(both, 0) == counts(fine, 0)
+    none = Exponential.sum_of([zeros, zeros])
+    assert (none.total, none.zeros) == (2, 2)
+
+
+@pytest.mark.parametrize("scale", [4, 0, -3])
+def test_downscaled_to_a_coarser_scale_only(scale: int) -> None:
+    point = exponential([1.5, 2.0, 3.0, 100.0])
+    coarse = point.downscaled(scale)
+    assert coarse.scale == min(scale, point.scale)
+    assert counts(coarse, -3) == counts(point, -3)
+    assert coarse.downscaled(20) == coarse
+
+
 def exemplar(bucket: int, time: int, trace: str) -> Exemplar:
     return Exemplar(bucket, 1.0, time, trace, trace, {})
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from telemetry.sdk.exposition.negotiation import Format
+from telemetry.sdk.exposition.negotiation import Exposition, Format
 from telemetry.sdk.exposition.page import Add, Page
 from telemetry.sdk.exposition.reader import EndpointReader
 from telemetry.sdk.steps import Steps
 
 
-def page_of(content: Callable[[bool], bytes]) -> Page:
+def page_of(content: Callable[[Exposition], bytes]) -> Page:
     """A page that a function writes, which may block."""
 
-    def write(openmetrics: bool, add: Add) -> Steps[None]:
+    def write(exposition: Exposition, add: Add) -> Steps[None]:
         yield True
-        add([content(openmetrics)])
+        add([content(exposition)])
         yield False
 
     return Page(write)
@@ -21,6 +21,6 @@ def page_of(content: Callable[[bool], bytes]) -> Page:
 
 def text_of(reader: EndpointReader) -> str:
     """The page of a reader as text."""
-    content = reader.page.get(Format(openmetrics=False, compressed=False)).content.result(10)
+    content = reader.page.get(Format(Exposition.TEXT, compressed=False)).content.result(10)
     assert isinstance(content, bytes)
     return content.decode()

@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,21 @@ def prometheus(
     wait: str | None = None,
     zero_ingestion: bool = True,
     config: str = "prometheus/prometheus.yml",
+    scraping: Mapping[str, Any] | None = None,
+    features: Sequence[str] = (),
 ) -> Iterator[str]:
     """The address of a Prometheus that scrapes itself and the application at a port.
 
     `wait` takes the place of all times that an alert must hold before it fires. Without
     `zero_ingestion`, series do not count from when the application says that they began.
+    `scraping` are further settings of how it scrapes, and `features` what it has switched on.
     """
     executable = program("prometheus")
     port = free_port()
     content = yaml.safe_load((ROOT / config).read_text())
     content["global"]["scrape_interval"] = f"{INTERVAL * 1000:.0f}ms"
     content["global"]["evaluation_interval"] = f"{INTERVAL * 1000:.0f}ms"
+    content["global"] |= scraping or {}
     itself, app = (job["static_configs"][0] for job in content["scrape_configs"])
     itself["targets"] = [f"127.0.0.1:{port}"]
     # What the tutorial's outputs show stays the same.
@@ -60,6 +64,7 @@ def prometheus(
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         *(each for each in flags("docker-compose.yaml") if zero_ingestion or "zero" not in each),
+        *(f"--enable-feature={each}" for each in features),
     ]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):

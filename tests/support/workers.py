@@ -54,10 +54,14 @@ COMMANDS: dict[str, Sequence[str]] = {
 
 @contextmanager
 def workers(
-    folder: Path, *options: str, command: Sequence[str] = UVICORN, **environment: str
+    folder: Path,
+    *options: str,
+    command: Sequence[str] = UVICORN,
+    code: str = APP,
+    **environment: str,
 ) -> Iterator[Service]:
     """The application above, or another one, with all that its workers share in `folder`."""
-    (folder / "served.py").write_text(APP)
+    (folder / "served.py").write_text(code)
     (folder / "tmp").mkdir(exist_ok=True)
     program, *rest = command
     if program == "opentelemetry-instrument":

@@ -60,6 +60,8 @@ class Answer:
         form = format_for(
             header(headers, b"accept").decode("latin-1"),
             header(headers, b"accept-encoding").decode("latin-1"),
+            # Samples are cut out of text.
+            native=self._page.native and not names,
         )
         if names:
             # The page of all scrapes is cut down: none is written, nor kept, for some names.

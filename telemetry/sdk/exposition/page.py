@@ -15,7 +15,7 @@ from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import running
 from telemetry.sdk.exposition.compression import compressor
-from telemetry.sdk.exposition.negotiation import Format
+from telemetry.sdk.exposition.negotiation import Exposition, Format
 from telemetry.sdk.steps import Steps
 
 _logger = limited_logger(__name__)
@@ -53,12 +53,15 @@ class Page:
     A step that may block, as the callbacks of users do, is made in a thread. Scrapes that ask while
     a page of the same format is being written share it. In a flood of scrapes a page is followed by
     a cooldown of four times as long as it took, half a second at most, which leaves the processor
-    to the application; who has not scraped for a while need not wait for it.
+    to the application; who has not scraped for a while need not wait for it. Where it is `native`,
+    there is the protobuf format as well.
     """
 
-    def __init__(self, write: Callable[[bool, Add], Steps[None]]) -> None:
-        # In OpenMetrics if its first argument is true.
+    def __init__(
+        self, write: Callable[[Exposition, Add], Steps[None]], native: bool = False
+    ) -> None:
         self._write = write
+        self.native = native
         self._writing: dict[Format, Writing] = {}
         self._paid_until = 0.0
         self._forked()
@@ -120,7 +123,7 @@ class Page:
     def _content(self, form: Format) -> Steps[bytes]:
         parts: list[bytes] = []
         if not form.compressed:
-            yield from self._write(form.openmetrics, parts.extend)
+            yield from self._write(form.exposition, parts.extend)
             return b"".join(parts)
         made, waiting = compressor(), bytearray()
 
@@ -130,7 +133,7 @@ class Page:
                 parts.append(made.compress(bytes(waiting)))
                 waiting.clear()
 
-        yield from self._write(form.openmetrics, add)
+        yield from self._write(form.exposition, add)
         return b"".join([*parts, made.compress(bytes(waiting)), made.flush()])
 
     def _forked(self) -> None:

@@ -15,7 +15,6 @@ from prometheus_client import (
     PROCESS_COLLECTOR,
     REGISTRY,
     Metric,
-    generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -40,15 +39,23 @@ _NOT_IN_NAMES = re.compile(r"^[0-9]|[^a-zA-Z0-9_:]")
 _NOT_IN_LABELS = re.compile(r"^[0-9]|[^a-zA-Z0-9_]")
 
 
-def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> bytes:
-    """The families of prometheus_client's global registry, as that library writes them.
+def openmetrics_text(family: Any) -> bytes:
+    """A family in OpenMetrics, with a line for its unit even if it has none: see `TextWriter`."""
+    text: bytes = generate_openmetrics(family)  # type: ignore[no-untyped-call]
+    described, kind, rest = text.removesuffix(b"# EOF\n").split(b"\n", 2)
+    if not rest.startswith(b"# UNIT "):
+        rest = b"# UNIT " + kind.split(b" ")[2] + b" \n" + rest
+    return b"\n".join((described, kind, rest))
+
+
+def registry_text(generate: Callable[[Any], bytes], several: bool, taken: Collection[str]) -> bytes:
+    """The families of prometheus_client's global registry, each as `generate` writes it.
 
     Those of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set:
     https://prometheus.github.io/client_python/multiprocess/. Families whose names are taken, by
     other collectors as well, are left out. A collector that raises, that has what cannot be
     written, or more than 16 MiB, costs only its own families. All of it is logged.
     """
-    generate: Callable[[Any], bytes] = generate_openmetrics if openmetrics else generate_latest
     page = b""
     # The page has the family target in OpenMetrics only, but it is to have the same families in
     # both formats.
@@ -65,7 +72,7 @@ def registry_text(openmetrics: bool, several: bool, taken: Collection[str]) -> b
                     if not names.isdisjoint(family.names):
                         left_out.add(family.metric.name)
                         continue
-                    text += generate(family).removesuffix(b"# EOF\n")
+                    text += generate(family)
                     names |= family.names
             page += text
         except BaseException as error:

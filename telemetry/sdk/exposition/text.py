@@ -31,7 +31,6 @@ _SUFFIXES = {
     "info": ("_info",),
 }
 _MAX_EXEMPLAR_LENGTH = 128
-_IDS = ("trace_id=", "span_id=")
 
 # So many series are handed over together: some 50 KB of histograms, for which gzip needs 0.2 ms.
 _SLICE = 32
@@ -53,6 +52,7 @@ class _Family:
     name: str
     sample: str  # The name of its samples but for a histogram's suffixes.
     header: str
+    unit: str
     # The labels that tell a stream from the others, and its bounds as text.
     streams: Sequence[tuple[Identity, Mapping[str, str], Sequence[str]]]
     # Only OpenMetrics has exemplars, and lines that say when a series began.
@@ -76,7 +76,7 @@ class TextWriter:
         self._created = created
         self._definitions: object = None
         self._families: list[_Family] = []
-        self._names: set[str] = set()
+        self.names: set[str] = set()
 
     def write(
         self,
@@ -99,6 +99,16 @@ class TextWriter:
         Of a series whose point is the same object as when it was written last, the lines are as
         they were. None comes before what `further` makes, which takes as long as it does.
         """
+        families = self.families(snapshot)
+        yield [self._target_info(resource).encode()]
+        for family in families:
+            yield [family.header.encode()]
+            yield from self._series(family, snapshot)
+        yield None
+        yield [further(self.names), b"# EOF\n" if self._openmetrics else b""]
+
+    def families(self, snapshot: Snapshot) -> Sequence[_Family]:
+        """The families of a snapshot, whose names are then in `names`."""
         definitions = [
             (each.identity, each.unit, each.description, each.kind, each.bounds)
             for each in snapshot.streams.values()
@@ -106,32 +116,19 @@ class TextWriter:
         if definitions != self._definitions:
             self._families = self._plan(snapshot)
             self._definitions = definitions
-        names = self._names
-        yield [self._target_info(resource).encode()]
-        for family in self._families:
-            yield [family.header.encode()]
-            yield from self._series(family, snapshot)
-        yield None
-        yield [further(names), b"# EOF\n" if self._openmetrics else b""]
+        return self._families
 
     def _plan(self, snapshot: Snapshot) -> list[_Family]:
         """The families that there is a name for, in the order of their first streams."""
         groups: dict[str, list[Stream]] = {}
         for stream in snapshot.streams.values():
-            if stream.kind == Kind.EXPONENTIAL:
-                _logger.warning(
-                    f"The metric {stream.name} of {stream.scope} is not shown: Prometheus's text "
-                    "formats have no exponential histograms. Push it (OTEL_METRICS_EXPORTER=otlp), "
-                    "or give it explicit buckets with a View."
-                )
-                continue
             sample = _name(stream) + ("_total" if stream.kind == Kind.COUNTER else "")
             group = groups.setdefault(sample, [stream])
             if _type(group[0]) != _type(stream):
-                _leave_out(stream, sample)
+                leave_out(stream, sample)
             elif group[0] is not stream:
                 group.append(stream)
-        self._names = {"target_info"}
+        self.names = {"target_info"}
         families: dict[str, _Family] = {}
         # Counters, which can do with one name only, come after those that cannot.
         for sample in sorted(groups, key=lambda each: groups[each][0].kind == Kind.COUNTER):
@@ -141,7 +138,7 @@ class TextWriter:
                 families[sample] = family
                 continue
             for stream in group:
-                _leave_out(stream, sample)
+                leave_out(stream, sample)
         return [families[sample] for sample in groups if sample in families]
 
     def _family(self, sample: str, group: Sequence[Stream]) -> _Family | None:
@@ -149,19 +146,20 @@ class TextWriter:
         first = group[0]
         name, kind, unit = _name(first), _type(first), prometheus_names()[2](first.unit)
         names = names_of(name, kind)
-        if not self._names.isdisjoint(names):
+        if not self.names.isdisjoint(names):
             # One sample a series is also valid on its own, as a metric of unknown type.
-            if sample == name or sample in self._names:
+            if sample == name or sample in self.names:
                 return None
             name, names, unit = sample, {sample}, ""
             kind = "unknown" if self._openmetrics else kind
-        self._names |= names
+        self.names |= names
         described = name if self._openmetrics else sample
         description = first.description.replace("\\", r"\\").replace("\n", r"\n")
         if self._openmetrics:
             description = description.replace('"', r"\"")
         header = f"# HELP {described} {description}\n# TYPE {described} {kind}\n"
-        if self._openmetrics and unit:
+        if self._openmetrics:
+            # Prometheus's type-and-unit-labels take the unit of the family before without it.
             header += f"# UNIT {described} {unit}\n"
         counts = self._openmetrics and kind in (Kind.COUNTER, Kind.HISTOGRAM)
         streams = [
@@ -172,7 +170,7 @@ class TextWriter:
             )
             for each in group
         ]
-        return _Family(name, sample, header, streams, counts and self._created, counts)
+        return _Family(name, sample, header, unit, streams, counts and self._created, counts)
 
     def _series(self, family: _Family, snapshot: Snapshot) -> Iterator[Sequence[bytes]]:
         shown: dict[str, tuple[Stream, _Series]] = {}
@@ -194,7 +192,7 @@ class TextWriter:
                     lines = _lines(family, bounds, *series[:2], point)
                     shown[series.labels] = stream, _Series(*series[:2], point, lines)
                 else:
-                    _leave_out(stream, family.name)
+                    leave_out(stream, family.name)
             family.series[identity] = kept
         parts = [series.lines for _, series in shown.values()]
         for first in range(0, len(parts), _SLICE):
@@ -202,7 +200,7 @@ class TextWriter:
 
     def _target_info(self, resource: Mapping[str, Any]) -> str:
         labels = _braces(_labels(safe_attributes(resource)))
-        alone = not self._openmetrics or "target" in self._names
+        alone = not self._openmetrics or "target" in self.names
         name, kind = ("target_info", "gauge") if alone else ("target", "info")
         head = f"# HELP {name} Target metadata\n# TYPE {name} {kind}\n"
         return f"{head}target_info{labels} 1.0\n"
@@ -239,25 +237,27 @@ def _lines(family: _Family, bounds: Sequence[str], labels: str, before: str, poi
 
 
 def _exemplar(exemplar: Exemplar) -> str:
-    """What follows the value of the sample that an exemplar is of.
+    """What follows the value of the sample that an exemplar is of."""
+    labels = ",".join(_label(*each) for each in exemplar_labels(exemplar))
+    return f" # {{{labels}}} {_number(exemplar.value)} {exemplar.time / 1000:.3f}"
 
-    The attributes that a view has left out are added, as the exporter's specification says,
-    unless all labels together were then longer than OpenMetrics allows:
+
+def exemplar_labels(exemplar: Exemplar) -> Sequence[tuple[str, str]]:
+    """The span's ids and the attributes that a view has left out, as the exporter's specification.
+
+    Without those attributes if all together were longer than OpenMetrics allows:
     https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars.
     """
-    ids = [f'trace_id="{exemplar.trace}"', f'span_id="{exemplar.span}"']
-    labels = ids if exemplar.trace else []
-    if exemplar.attributes:
-        left_out = _labels(exemplar.attributes)
-        more = [*labels, *(label for label in left_out if not label.startswith(_IDS))]
-        # Per label, an equals sign and two quotation marks do not count; escaping does here.
-        if sum(len(label) - 3 for label in more) <= _MAX_EXEMPLAR_LENGTH:
-            labels = more
-    text, time = _number(exemplar.value), exemplar.time / 1000
-    return f" # {{{','.join(labels)}}} {text} {time:.3f}"
+    ids = {"trace_id": exemplar.trace, "span_id": exemplar.span} if exemplar.trace else {}
+    if not exemplar.attributes:
+        return [*ids.items()]
+    more = [*{**ids, **dict(label_pairs(exemplar.attributes)), **ids}.items()]
+    fits = sum(len(name) + len(value) for name, value in more) <= _MAX_EXEMPLAR_LENGTH
+    return more if fits else [*ids.items()]
 
 
-def _leave_out(stream: Stream, name: str) -> None:
+def leave_out(stream: Stream, name: str) -> None:
+    """Say that a metric is not shown, as another one has its name."""
     health.dropped("name_taken")
     # Not by arguments: each metric has a line of its own a minute.
     _logger.warning(
@@ -284,9 +284,9 @@ def _type(stream: Stream) -> str:
     return stream.kind if stream.kind in (Kind.COUNTER, Kind.HISTOGRAM) else "gauge"
 
 
-def _labels(
+def label_pairs(
     attributes: Mapping[str, Any], extra: Mapping[str, str] | None = None, *, reserved: str = ""
-) -> list[str]:
+) -> Sequence[tuple[str, str]]:
     """Attributes as labels; an empty value is the same to Prometheus as no label.
 
     A `reserved` name gets ``exported_`` before it, as Prometheus does with labels of a target.
@@ -299,7 +299,13 @@ def _labels(
             labels.setdefault(f"exported_{name}" if name == reserved else name, []).append(text)
     labels.update((name, [value]) for name, value in (extra or {}).items())
     # Several attributes of one name are joined, as the exporter's specification says.
-    return [_label(name, ";".join(values)) for name, values in labels.items()]
+    return [(name, ";".join(values)) for name, values in labels.items()]
+
+
+def _labels(
+    attributes: Mapping[str, Any], extra: Mapping[str, str] | None = None, *, reserved: str = ""
+) -> list[str]:
+    return [_label(*each) for each in label_pairs(attributes, extra, reserved=reserved)]
 
 
 def _label(name: str, value: str) -> str:

@@ -33,6 +33,10 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         lambda value: value.lower() in ("true", "false"),
         "only true switches the SDK off. It stays on.",
     ),
+    "TELEMETRY_NATIVE_HISTOGRAMS": (
+        lambda value: value.lower() in ("true", "false"),
+        "only true switches native histograms on. They stay off.",
+    ),
     "OTEL_METRICS_EXPORTER": (
         lambda value: bool(value.replace(",", "").strip()),
         "names no exporter. Unset it for /metrics, or set it to otlp, prometheus or none.",

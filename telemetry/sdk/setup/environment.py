@@ -41,11 +41,11 @@ def disabled() -> bool:
     return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
 
 
-def global_meter_provider() -> ApiMeterProvider:
+def global_meter_provider(native_histograms: bool | None = None) -> ApiMeterProvider:
     """The global meter provider, set up as the environment says where there was none."""
     provider = metrics.get_meter_provider()
     if no_meter_provider_is_set(provider):
-        configure()
+        configure(native_histograms=native_histograms)
         provider = metrics.get_meter_provider()
         if no_meter_provider_is_set(provider):
             # A configuration file without metrics: there is nothing to show.
@@ -53,7 +53,9 @@ def global_meter_provider() -> ApiMeterProvider:
     return provider
 
 
-def configure(resource_attributes: dict[str, str] | None = None) -> None:
+def configure(
+    resource_attributes: dict[str, str] | None = None, native_histograms: bool | None = None
+) -> None:
     """Set the global providers, by ``OTEL_CONFIG_FILE`` or by the ``OTEL_*_EXPORTER`` variables.
 
     What cannot be set up is logged in one line each and never raised.
@@ -66,7 +68,7 @@ def configure(resource_attributes: dict[str, str] | None = None) -> None:
         _configure_from_file(path)
         return
     resource = Resource.create({**instance_id(), **(resource_attributes or {})})
-    _configure_metrics(resource)
+    _configure_metrics(resource, native_histograms)
     _configure_traces(resource)
     _configure_logs(resource)
 
@@ -110,10 +112,10 @@ def _configure_from_file(path: str) -> None:
         own_shutdown(each)
 
 
-def _configure_metrics(resource: Resource) -> None:
+def _configure_metrics(resource: Resource, native_histograms: bool | None) -> None:
     readers: list[MetricReader] = []
     if exporters.PROMETHEUS in exporters.exporter_names(exporters.METRICS):
-        readers += _endpoint_readers()
+        readers += _endpoint_readers(native_histograms)
     for name, exporter in exporters.create_exporters(exporters.METRICS):
         try:
             is_reader = isinstance(exporter, MetricReader)
@@ -126,10 +128,12 @@ def _configure_metrics(resource: Resource) -> None:
                 exporters.line(error),
                 os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
             )
-    pushed = not all(isinstance(reader, EndpointReader) for reader in readers)
+    explicit = all(
+        isinstance(each, EndpointReader) and not each.native_histograms for each in readers
+    )
     # The least and the greatest duration, which /metrics does not show, cost a little. Where
-    # histograms are pushed, the exporter's variables say how they are aggregated.
-    histogram = None if pushed else without_extremes()
+    # histograms are pushed or native, the reader says how they are aggregated.
+    histogram = without_extremes() if explicit else None
     views = [_view(Counter, None), _view(Histogram, histogram)]
     provider = MeterProvider(
         metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
@@ -143,10 +147,10 @@ def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
     return View(instrument_type=kind, meter_name=METER, aggregation=aggregation, **limit)
 
 
-def _endpoint_readers() -> list[EndpointReader]:
+def _endpoint_readers(native_histograms: bool | None) -> list[EndpointReader]:
     port = os.environ.get(OTEL_EXPORTER_PROMETHEUS_PORT, "").strip()
     if not port:
-        return [EndpointReader()]
+        return [EndpointReader(native_histograms=native_histograms)]
     if not port.isdecimal() or not 0 < int(port) < 65536:
         _logger.error(
             "%s=%s: not a port; valid are 1 to 65535. The metrics are not served.",
@@ -154,7 +158,8 @@ def _endpoint_readers() -> list[EndpointReader]:
             port,
         )
         return []
-    return [EndpointReader(os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST), int(port))]
+    host = os.environ.get(OTEL_EXPORTER_PROMETHEUS_HOST)
+    return [EndpointReader(host, int(port), native_histograms)]
 
 
 def _configure_traces(resource: Resource) -> None:

@@ -25,7 +25,12 @@ class Readers:
     `services` are what the readers export.
     """
 
-    def __init__(self, provider: MeterProvider, configured: bool = False) -> None:
+    def __init__(
+        self,
+        provider: MeterProvider,
+        configured: bool = False,
+        native_histograms: bool | None = None,
+    ) -> None:
         self.endpoint: EndpointReader | None = None
         self.services: list[Service] = []
         self._resource = compatibility.resource_of(provider)
@@ -36,7 +41,7 @@ class Readers:
         self._configured = provider if configured else None
         readers = compatibility.metric_readers(provider)
         if not configured:
-            self._attach_endpoint(provider)
+            self._attach_endpoint(provider, native_histograms)
         for reader in sorted(readers, key=lambda each: not isinstance(each, EndpointReader)):
             self.add(reader)
         compatibility.when_reader_is_added(provider, self.add)
@@ -45,7 +50,7 @@ class Readers:
         """Have a reader that pushes or serves ``/metrics`` export what the service has measured."""
         if isinstance(reader, EndpointReader):
             self.endpoint = reader
-            self._share(reader.service, False)
+            self._share(reader.service, reader.native_histograms)
         elif isinstance(reader, PeriodicExportingMetricReader):
             if not self._pushes and not self._deltas:
                 self._flush_at_the_end()
@@ -54,7 +59,9 @@ class Readers:
                 return
             exponential = compatibility.has_exponential_histograms(reader)
             if exponential not in self._by_histogram:
-                self._share(Service(reader, "-exponential" if exponential else ""), exponential)
+                explicit = "-explicit" if self._by_histogram else ""
+                suffix = "-exponential" if exponential else explicit
+                self._share(Service(reader, suffix), exponential)
             self._pushes.append(Push(reader, self._by_histogram[exponential]))
 
     def _share(self, service: Service, exponential: bool) -> None:
@@ -72,8 +79,8 @@ class Readers:
                 "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=cumulative."
             )
 
-    def _attach_endpoint(self, provider: MeterProvider) -> None:
-        reader = EndpointReader()
+    def _attach_endpoint(self, provider: MeterProvider, native_histograms: bool | None) -> None:
+        reader = EndpointReader(native_histograms=native_histograms)
         if compatibility.add_metric_reader(provider, reader):
             compatibility.without_exponential_histograms(provider, reader)
             self.add(reader)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.sdk.exposition.negotiation import Format, format_for, header
+from telemetry.sdk.exposition.negotiation import Exposition, Format, format_for, header
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
@@ -35,7 +35,31 @@ PROMETHEUS_3 = (
     ],
 )
 def test_the_format_that_the_client_prefers(accept: str, openmetrics: bool) -> None:
-    assert format_for(accept, "").openmetrics is openmetrics
+    wanted = Exposition.OPENMETRICS if openmetrics else Exposition.TEXT
+    assert format_for(accept, "").exposition is wanted
+
+
+PROTOBUF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (f"{PROTOBUF};q=0.7,{PROMETHEUS_3}", Exposition.PROTOBUF),
+        (f"{PROTOBUF};q=0.3,{PROMETHEUS_3}", Exposition.OPENMETRICS),
+        (f"{PROTOBUF};q=0,*/*", Exposition.TEXT),
+        # Of what it likes as much, the one that has more.
+        (f"*/*,application/openmetrics-text,{PROTOBUF}", Exposition.PROTOBUF),
+        (PROTOBUF.replace("delimited", "text"), Exposition.TEXT),
+        (PROTOBUF.replace("MetricFamily", "Metric"), Exposition.TEXT),
+        ("application/vnd.google.protobuf", Exposition.TEXT),
+    ],
+)
+def test_protobuf_where_histograms_are_native(accept: str, wanted: Exposition) -> None:
+    assert format_for(accept, "", native=True).exposition is wanted
+    assert format_for(accept, "").exposition is not Exposition.PROTOBUF
 
 
 @pytest.mark.parametrize(
@@ -56,11 +80,13 @@ def test_gzip_where_it_is_accepted(accept_encoding: str, compressed: bool) -> No
     assert format_for("", accept_encoding).compressed is compressed
 
 
-@given(st.text(), st.text())
-def test_no_header_makes_a_format_of_its_own(accept: str, accept_encoding: str) -> None:
+@given(st.text(), st.text(), st.booleans())
+def test_no_header_makes_a_format_of_its_own(
+    accept: str, accept_encoding: str, native: bool
+) -> None:
     """Each format that a client can ask for keeps ready text: there must be few of them."""
-    form = format_for(accept, accept_encoding)
-    assert form in {Format(a, b) for a in (False, True) for b in (False, True)}
+    form = format_for(accept, accept_encoding, native=native)
+    assert form in {Format(a, b) for a in Exposition for b in (False, True)}
 
 
 def test_all_values_of_a_header_are_read_up_to_a_bound() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from telemetry.sdk.exposition import own_port
 from telemetry.sdk.exposition import page as page_module
+from telemetry.sdk.exposition.negotiation import Exposition
 from telemetry.sdk.exposition.own_port import MAX_CONNECTIONS, listen
 from tests.support.pages import page_of
 from tests.support.processes import wait_for
@@ -23,7 +24,7 @@ from tests.support.processes import wait_for
 ADDRESS = "127.0.0.1"
 
 
-def served(write: Callable[[bool], bytes]) -> str:
+def served(write: Callable[[Exposition], bytes]) -> str:
     return f"http://{ADDRESS}:{listen(page_of(write), ADDRESS, 0)}"
 
 
@@ -41,18 +42,18 @@ def status(url: str) -> int:
 
 
 def test_the_page_and_nothing_else() -> None:
-    url = served(lambda openmetrics: f"page {openmetrics}".encode())
+    url = served(lambda exposition: f"page {exposition.name}".encode())
     with urllib.request.urlopen(f"{url}/metrics?x=1") as answer:
-        assert answer.read() == b"page False"
+        assert answer.read() == b"page TEXT"
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     headers = {"accept": "application/openmetrics-text", "accept-encoding": "gzip"}
     request = urllib.request.Request(f"{url}/metrics", headers=headers)
     with urllib.request.urlopen(request) as answer:
-        assert gzip.decompress(answer.read()) == b"page True"
+        assert gzip.decompress(answer.read()) == b"page OPENMETRICS"
     request = urllib.request.Request(f"{url}/metrics", method="HEAD")
     with urllib.request.urlopen(request) as answer:
         assert answer.read() == b""
-        assert answer.headers["content-length"] == "10"
+        assert answer.headers["content-length"] == "9"
     assert status(f"{url}/") == 404
 
 
@@ -69,7 +70,7 @@ def test_503_with_the_kind_of_error_where_there_is_no_page(
     monkeypatch.setattr(page_module, "TIMEOUT", 0.2)
     monkeypatch.setattr(page_module._logger, "filters", [])
 
-    def write(_: bool) -> bytes:
+    def write(_: Exposition) -> bytes:
         if hangs:
             time.sleep(1)
         raise OSError("no such disk at\ntcp://me:secret@host")

@@ -258,7 +258,8 @@ def test_whatever_a_collector_yields_both_pages_are_valid(families: list[Any]) -
         # Each family is one collector's: what cannot be written costs all that its collector has.
         collectors = [("x", lambda family=family: [family]) for family in yielded(openmetrics)]
         with patch.object(registry, "_collectors", lambda: collectors):  # noqa: B023
-            text = registry.registry_text(openmetrics, False, ()).decode()
+            generate = registry.openmetrics_text if openmetrics else generate_latest
+            text = registry.registry_text(generate, False, ()).decode()
         parser(text + "# EOF\n" * openmetrics)
 
 
@@ -292,7 +293,7 @@ def test_what_a_collector_adds_is_bounded_and_takes_no_more_memory_than_that(
     for families in ([huge], endless()):
         REGISTRY.register(collector := Yielding(families))
         tracemalloc.start()
-        page = registry.registry_text(False, False, ())
+        page = registry.registry_text(generate_latest, False, ())
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         REGISTRY.unregister(collector)
@@ -343,9 +344,9 @@ def test_of_several_workers_without_a_folder_one_line_says_whose_they_are(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for _ in range(2):
-        assert not registry.registry_text(False, True, ())
+        assert not registry.registry_text(generate_latest, True, ())
     assert not caplog.records
     Gauge("old_queue", "", registry=REGISTRY)
     for several in (False, True, True):
-        assert b"old_queue 0.0" in registry.registry_text(False, several, ())
+        assert b"old_queue 0.0" in registry.registry_text(generate_latest, several, ())
     assert caplog.text.count("those of the worker that answers the scrape") == 1

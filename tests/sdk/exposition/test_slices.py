@@ -13,6 +13,7 @@ from starlette.types import Message
 from telemetry import compatibility
 from telemetry.sdk.exposition import page as module
 from telemetry.sdk.exposition.answer import Answer
+from telemetry.sdk.exposition.negotiation import Exposition
 from telemetry.sdk.exposition.page import Add, Page
 from telemetry.sdk.steps import Steps
 from tests.support.applications import Measured, exchange
@@ -100,7 +101,7 @@ def test_others_get_their_turn_between_two_slices(
 def test_a_page_whose_event_loop_was_closed_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def write(_: bool, add: Add) -> Steps[None]:
+    def write(_: Exposition, add: Add) -> Steps[None]:
         for _step in range(3):
             add([b"page\n"])
             yield False
@@ -120,7 +121,7 @@ def test_a_page_whose_event_loop_was_closed_holds_up_no_other(
 
 
 def test_a_thread_goes_on_alone_where_the_event_loop_was_closed() -> None:
-    def write(_: bool, add: Add) -> Steps[None]:
+    def write(_: Exposition, add: Add) -> Steps[None]:
         yield True
         entered.set()
         proceed.wait(10)

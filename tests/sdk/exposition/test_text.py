@@ -120,6 +120,7 @@ def test_openmetrics_says_the_unit_and_when_a_series_began() -> None:
         f"used_bytes_created {used.start / 1000:.3f}\n"
         "# HELP level \n"
         "# TYPE level gauge\n"
+        "# UNIT level \n"
         "level 1.0\n"
         "# EOF\n"
     )

@@ -19,6 +19,7 @@ def checked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ("variable", "value", "cure"),
     [
         ("OTEL_SDK_DISABLED", "1", "only true"),
+        ("TELEMETRY_NATIVE_HISTOGRAMS", "yes", "only true"),
         ("OTEL_METRICS_EXPORTER", ",", "set it to otlp, prometheus or none"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "put http:// or https://"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector/v1/metrics", "put http:// or https://"),
