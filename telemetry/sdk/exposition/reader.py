@@ -1,39 +1,28 @@
 """A metric reader that has its page written from the whole service."""
 
 import os
-from collections.abc import Callable
-from functools import partial
+from functools import cached_property
 from threading import Timer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import Histogram
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
-from prometheus_client import generate_latest
 
 from telemetry.logger import limited_logger
 from telemetry.sdk.callbacks import running
-from telemetry.sdk.exposition.classic import ClassicBuckets
-from telemetry.sdk.exposition.native import NativeWriter
 from telemetry.sdk.exposition.negotiation import Exposition
 from telemetry.sdk.exposition.page import Add, Page
-from telemetry.sdk.exposition.registry import has_collectors, openmetrics_text, registry_text
-from telemetry.sdk.exposition.registry_protobuf import protobuf_family
-from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.service import Service
 from telemetry.sdk.steps import Steps
 
+if TYPE_CHECKING:
+    from telemetry.sdk.exposition.writing import PageWriter
+
 _logger = limited_logger(__name__)
 
-_CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
 _NATIVE = "TELEMETRY_NATIVE_HISTOGRAMS"
 _DELAY = 1.0
-# How a family of prometheus_client's registry is written.
-_FAMILIES: dict[Exposition, Callable[[Any], bytes]] = {
-    Exposition.TEXT: generate_latest,
-    Exposition.OPENMETRICS: openmetrics_text,
-    Exposition.PROTOBUF: protobuf_family,
-}
 
 
 class EndpointReader(MetricReader):
@@ -61,11 +50,13 @@ class EndpointReader(MetricReader):
         self.shows_registry = True
         self.page = Page(self._write, native_histograms)
         self._listening = False
-        # prometheus_client's own variable: without these lines the page has fewer series.
-        created = os.environ.get(_CREATED, "").strip().lower() not in ("true", "1", "t")
-        self._text, self._openmetrics = TextWriter(False), TextWriter(True, created)
-        self._native = NativeWriter()
-        self._classic = ClassicBuckets()
+
+    @cached_property
+    def _writer(self) -> "PageWriter":
+        # It imports prometheus_client, for which a process that serves nothing need not wait.
+        from telemetry.sdk.exposition.writing import PageWriter
+
+        return PageWriter()
 
     def serve(self) -> None:
         """Join the service's workers and, where the metrics have a port of their own, serve it.
@@ -73,6 +64,8 @@ class EndpointReader(MetricReader):
         It listens after the application has started: a port that was given to both would be taken
         from it. Of several workers one serves the port, and when it has ended another one does.
         """
+        # Before the first request, and not at the first scrape.
+        _ = self._writer
         joined = self.service.join()
         if self.port is None:
             return
@@ -100,21 +93,7 @@ class EndpointReader(MetricReader):
 
     def _write(self, exposition: Exposition, add: Add) -> Steps[None]:
         reading = yield from self.service.steps()
-        registry = partial(registry_text, _FAMILIES[exposition], reading.several)
-        further = registry if self.shows_registry else lambda _: b""
-        about = reading.resource.attributes
-        classic = yield from self._classic.steps(reading.snapshot)
-        if exposition is Exposition.PROTOBUF:
-            slices = self._native.slices(reading.snapshot, classic, about, further)
-        else:
-            writer = self._openmetrics if exposition is Exposition.OPENMETRICS else self._text
-            slices = writer.slices(classic, about, further)
-        for parts in slices:
-            if parts is None:
-                yield self.shows_registry and has_collectors()
-            else:
-                add(parts)
-                yield False
+        yield from self._writer.steps(reading, exposition, self.shows_registry, add)
 
     def _may_listen(self) -> bool:
         """False where a callback hangs and another worker leads, which takes the port over."""

@@ -1,5 +1,8 @@
 """What a provider holds, in prometheus_client's words."""
 
+import subprocess
+import sys
+
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY
@@ -43,3 +46,17 @@ def test_fastapis_own_metrics_work_beside_ours() -> None:
     assert all("http_request_method" in labels for labels in own)
     assert own
     assert values(series, "app_requests_total") == {("GET", "unmatched"): 1}
+
+
+def test_what_writes_pages_is_loaded_where_they_are_served_and_before_the_first_request() -> None:
+    code = (
+        "import sys, telemetry\n"
+        "from fastapi import FastAPI\n"
+        "app = FastAPI()\n"
+        "telemetry.instrument(app)\n"
+        "before = 'prometheus_client' in sys.modules\n"
+        "app.build_middleware_stack()\n"
+        "print(before, 'prometheus_client' in sys.modules)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "False True\n", run.stderr

@@ -1,0 +1,57 @@
+"""Pages in all formats, of what a service has measured and of prometheus_client's registry."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from prometheus_client import generate_latest
+
+from telemetry.sdk.exposition.classic import ClassicBuckets
+from telemetry.sdk.exposition.native import NativeWriter
+from telemetry.sdk.exposition.negotiation import Exposition
+from telemetry.sdk.exposition.page import Add
+from telemetry.sdk.exposition.registry import has_collectors, openmetrics_text, registry_text
+from telemetry.sdk.exposition.registry_protobuf import protobuf_family
+from telemetry.sdk.exposition.text import TextWriter
+from telemetry.sdk.service import Reading
+from telemetry.sdk.steps import Steps
+
+_CREATED = "PROMETHEUS_DISABLE_CREATED_SERIES"
+# How a family of prometheus_client's registry is written.
+_FAMILIES: dict[Exposition, Callable[[Any], bytes]] = {
+    Exposition.TEXT: generate_latest,
+    Exposition.OPENMETRICS: openmetrics_text,
+    Exposition.PROTOBUF: protobuf_family,
+}
+
+
+class PageWriter:
+    """Writes pages, and keeps of each format what rests."""
+
+    def __init__(self) -> None:
+        # prometheus_client's own variable: without these lines the page has fewer series.
+        created = os.environ.get(_CREATED, "").strip().lower() not in ("true", "1", "t")
+        self._text, self._openmetrics = TextWriter(False), TextWriter(True, created)
+        self._native = NativeWriter()
+        self._classic = ClassicBuckets()
+
+    def steps(
+        self, reading: Reading, exposition: Exposition, shows_registry: bool, add: Add
+    ) -> Steps[None]:
+        """Write a page in steps."""
+        registry = partial(registry_text, _FAMILIES[exposition], reading.several)
+        further = registry if shows_registry else lambda _: b""
+        about = reading.resource.attributes
+        classic = yield from self._classic.steps(reading.snapshot)
+        if exposition is Exposition.PROTOBUF:
+            slices = self._native.slices(reading.snapshot, classic, about, further)
+        else:
+            writer = self._openmetrics if exposition is Exposition.OPENMETRICS else self._text
+            slices = writer.slices(classic, about, further)
+        for parts in slices:
+            if parts is None:
+                yield shows_registry and has_collectors()
+            else:
+                add(parts)
+                yield False
