@@ -527,6 +527,7 @@ class Series:
 
     def __init__(self, instrument: Any, view: Any) -> None:
         self.scope = instrument.instrumentation_scope
+        self.name: str = view._name
         self._instrument, self._view = instrument, view
         self._kind = type(view._aggregation).__name__
         self.is_synchronous = isinstance(instrument, Synchronous)

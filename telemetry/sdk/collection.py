@@ -132,7 +132,12 @@ class Collection:
     def _next(self, view: _View, index: int, aggregation: Any, began: int) -> Point | None:
         """The point of a series that may have changed."""
         before = view.points[index]
-        new = view.series.collect(index, aggregation, before is not None)
+        try:
+            new = view.series.collect(index, aggregation, before is not None)
+        except Exception as error:
+            # The SDK's own, as where it cannot merge the scales of an exponential histogram.
+            _leave_out(view.stream or view.series, error)
+            return before
         if new is None:
             return None
         stream = view.stream = view.stream or _stream(view.series.scope, view.series.metric(new))
@@ -258,7 +263,7 @@ def _exemplar(stream: Stream, exemplar: Any) -> Exemplar:
     )
 
 
-def _leave_out(metric: Stream | sdk.Metric, error: Exception) -> None:
+def _leave_out(metric: Stream | sdk.Metric | Series, error: Exception) -> None:
     health.dropped("invalid_value")
     # Each metric has a line of its own a minute, whatever its values are.
     scope = f" of {metric.scope}" if isinstance(metric, Stream) else ""

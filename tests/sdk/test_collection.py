@@ -12,9 +12,12 @@ from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Metric
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import TracerProvider
 
+from telemetry import compatibility
 from telemetry.sdk import collection as module
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.points import Number
+from tests.support.applications import Measured
+from tests.support.series import total
 
 
 def test_a_point_that_is_no_number_costs_only_itself_and_is_named(
@@ -110,3 +113,18 @@ def test_of_an_exponential_histogram_they_are_as_many_as_powers_of_two() -> None
         data = reader.get_metrics_data() or pytest.fail("nothing was collected")
         (point,) = collection.snapshot(data, 0).streams["x", "h", 0].points.values()
     assert [each.value for each in point.exemplars] == [1, 3, 7, 15, 31, 63]
+
+
+def test_what_the_sdk_cannot_collect_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compatibility, "DIRECT", True)
+    measured = Measured(instrument=False)
+    measured.instrument(native_histograms=True)
+    meter = measured.provider.get_meter("x")
+    histogram, counter = meter.create_histogram("h"), meter.create_counter("c")
+    histogram.record(0.0)
+    assert total(measured.series(), "h_count") == 1
+    # The SDK 1.45 raises "Incorrect merge scale" at each collection from now on.
+    histogram.record(2.0**200)
+    counter.add(1)
+    assert total(measured.series(), "c_total") == 1
+    assert total(measured.series(), "h_count") >= 1
