@@ -113,8 +113,7 @@ async def _measure_pages(routes: int, rounds: int) -> _Times:
             for number in range(rounds):
                 step = round(1 / share)
                 await ask_all(app, range(number % step, routes, step))
-                # What requests have left to the next collection is part of neither.
-                generate(registry)
+                # What requests have left to the next collection is part of this project's page.
                 # Who scrapes now and then does not wait.
                 await asyncio.sleep(0.3)
                 seconds, body = await scrape(app, headers)
