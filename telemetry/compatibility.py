@@ -381,7 +381,9 @@ def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
         name = "_value_positive" if kind.startswith("_Exponential") else "_value"
         values = [getattr(each, name, each) for each in aggregations]
         if kind == "_LastValueAggregation":
-            lately = lately or gauges.get(match) != values
+            # With the SDK 1.30, a gauge has no value once it was collected.
+            changed = gauges.get(match) != values and values.count(None) < len(values)
+            lately = lately or changed
             gauges[match] = values
         elif kind != "_DropAggregation":
             lately = lately or values.count(None) < len(values)

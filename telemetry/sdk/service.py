@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,6 +20,7 @@ from telemetry.compatibility import (
     is_gunicorns_arbiter,
     series_limits,
 )
+from telemetry.forked import when_forked
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.collection import Collection
@@ -96,9 +96,7 @@ class Service:
         self._limits: dict[tuple[str, str], int] = {}
         self._duties: list[Callable[[], None]] = []
         self._lock = Lock()
-        if hasattr(os, "register_at_fork"):
-            forked = weakref.WeakMethod(self._forked)
-            os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
+        when_forked(self._forked)
         self._call_callbacks: Callable[[], None] = lambda: None
         self._leaves = False
         if named_group() and not is_gunicorn_loaded():

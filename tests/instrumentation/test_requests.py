@@ -259,6 +259,7 @@ def test_a_recorder_that_fails_costs_a_log_line_and_no_response(
     def fail(*_: object) -> None:
         raise MemoryError("full")
 
+    monkeypatch.setattr("telemetry.instrumentation.requests._logger.filters", [])
     monkeypatch.setattr("telemetry.instrumentation.routes.RouteTemplates.of", fail)
     assert measured.client.get("/").json() == "ok"
     assert "could not be counted" in caplog.text

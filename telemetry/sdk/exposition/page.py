@@ -1,9 +1,7 @@
 """The page that scrapes get, written at most once at a time."""
 
 import asyncio
-import os
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -11,6 +9,7 @@ from contextvars import Context
 from threading import Lock, Thread
 from typing import NamedTuple
 
+from telemetry.forked import when_forked
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import running
@@ -65,9 +64,7 @@ class Page:
         self._writing: dict[Format, Writing] = {}
         self._paid_until = 0.0
         self._forked()
-        if hasattr(os, "register_at_fork"):
-            forked = weakref.WeakMethod(self._forked)
-            os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
+        when_forked(self._forked)
 
     def get(self, form: Format) -> Writing:
         """The page in a format: the one that is being written or, where none is, a new one."""

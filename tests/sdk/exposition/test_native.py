@@ -20,6 +20,7 @@ from telemetry.sdk.snapshot import Snapshot
 from tests.sdk.exposition.test_text import INSTRUMENTS, measure_all
 from tests.support import protobuf
 from tests.support.series import parse
+from tests.support.versions import needs
 
 EXPONENTIAL = ExponentialBucketHistogramAggregation()
 
@@ -66,6 +67,7 @@ def openmetrics(text: str) -> tuple[Any, Any, Any]:
     return series, created, exemplars
 
 
+@needs("opentelemetry-exporter-prometheus", "0.64b0")
 @pytest.mark.parametrize("exponential", [False, True])
 @settings(deadline=None, max_examples=150)
 @given(instruments=INSTRUMENTS)
