@@ -11,7 +11,6 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support import protobuf
-from tests.support.dashboard import SERVICE, queries
 from tests.support.processes import Service, get, query, wait_for
 from tests.support.prometheus import prometheus, pushed_prometheus
 from tests.support.series import parse, total
@@ -170,36 +169,6 @@ def test_what_is_scraped_and_what_is_pushed_have_a_switch_each(
             }
             assert ("0.0078125" in bounds) is scraped
             assert ("0.005" in bounds) is not scraped
-
-
-def test_the_dashboard_and_the_rules_need_no_classic_histograms(tmp_path: Path) -> None:
-    scraping = {**NATIVE, "always_scrape_classic_histograms": False}
-    with (
-        shop(tmp_path, "true") as app,
-        prometheus(tmp_path, app.port, scraping=scraping) as url,
-    ):
-        asked = {
-            title: expression
-            for title, expression in queries(SERVICE).items()
-            if "time_to_first_byte" in expression or "delay_seconds" in expression
-        }
-        assert len(asked) > 5
-
-        def empty() -> list[str]:
-            for _ in range(10):
-                app.get("/health")
-            return [
-                title
-                for title, expression in asked.items()
-                if not json.loads(get(f"{url}/api/v1/query?{urlencode({'query': expression})}"))[
-                    "data"
-                ]["result"]
-            ]
-
-        wait_for(lambda: not empty(), "each query gives something")
-        assert not query(url, '{__name__=~"app_.*_bucket"}')
-        p95 = "job_path:app_requests_time_to_first_byte_seconds:p95_5m"
-        wait_for(lambda: query(url, f'{p95}{{path="/health"}} > 0'), "the rule has recorded it")
 
 
 @pytest.mark.parametrize("native", ["true", "false"])
