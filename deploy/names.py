@@ -31,37 +31,16 @@ class Names:
 
     def over(self, metric: str, window: str, *matchers: str, function: str = "increase") -> str:
         """How much each series of a counter has grown in a window, or in one `@ end()`."""
-        name, _, part = metric.rpartition("_")
-        grown = self._grown(metric, window, *matchers, function=function)
-        if part in ("count", "sum"):
-            # A native histogram has no series of this name.
-            native = self._grown(name, window, *matchers, function=function)
-            grown = f"({grown} or histogram_{part}({native}))"
-        return self.labelled(grown)
-
-    def _grown(self, metric: str, window: str, *matchers: str, function: str) -> str:
         window, at, end = window.partition(" @ ")
-        return f"{function}({self.select(metric, *matchers)}[{window}]{at}{end})"
+        series = f"{self.select(metric, *matchers)}[{window}]{at}{end}"
+        return self.labelled(f"{function}({series})")
 
-    def of_buckets(
-        self,
-        asked: str,
-        histogram: str,
-        by: str,
-        window: str,
-        *matchers: str,
-        function: str = "increase",
+    def buckets(
+        self, histogram: str, by: str, window: str, *matchers: str, function: str = "increase"
     ) -> str:
-        """What a function for histograms, such as ``histogram_quantile(0.5, {})``, tells of one.
-
-        Of the native one or, where there is none, of the classic one.
-        """
-        native = self.over(histogram, window, *matchers, function=function)
-        classic = self.over(f"{histogram}_bucket", window, *matchers, function=function)
-        # Not asked of both together: where Prometheus stores both, it would give nothing.
-        one = asked.format(f"sum by ({by}) ({native})")
-        bounded = f"{by}, le" if by else "le"
-        return f"({one} or {asked.format(f'sum by ({bounded}) ({classic})')})"
+        """The observations of a histogram, as functions for histograms take them."""
+        observed = self.over(f"{histogram}_bucket", window, *matchers, function=function)
+        return f"sum by ({by}{', ' if by else ''}le) ({observed})"
 
     def observed(self, what: Literal["count", "sum"], histogram: str, *over: str) -> str:
         """The count or the sum of each series of a histogram over a window."""

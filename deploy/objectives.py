@@ -56,10 +56,10 @@ class Objective:
         if self.name == "availability":
             errors = names.over(names.responses, window, *matchers, f'{names.status}=~"5.."')
             return f"sum by ({by}) ({errors})"
+        buckets = names.buckets(names.latency, by, window, *matchers)
         count = names.observed("count", names.latency, window, *matchers)
         # Whether or not the histogram has this bound, and however it is written.
-        fraction = f"histogram_fraction(0, {target.seconds:g}, {{}})"
-        fast = names.of_buckets(fraction, names.latency, by, window, *matchers)
+        fast = f"histogram_fraction(0, {target.seconds:g}, {buckets})"
         return f"((1 - {fast}) * sum by ({by}) ({count}) > 0)"
 
     def allowed(self, names: Names, window: str, by: str, *matchers: str) -> str:

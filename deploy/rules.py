@@ -108,13 +108,11 @@ def _recorded(objectives: Objectives) -> Iterator[str]:
         for window in WINDOWS:
             bad, allowed = (total(level, what, window) for what in ("bad", "allowed"))
             yield _record(f"{level}:app_objective:burn{window}", f"{bad} / ({allowed} > 0)")
-    asked = "histogram_quantile(0.95, {})"
     quantile = "job_path:app_requests_time_to_first_byte_seconds:p95_5m"
     one, other = (
-        names.of_buckets(asked, names.latency, "job, path", "5m", function="rate")
-        for names in (APP, HTTP)
+        names.buckets(names.latency, "job, path", "5m", function="rate") for names in (APP, HTTP)
     )
-    yield _record(quantile, f"{one}\nor on (job)\n{other}")
+    yield _record(quantile, f"histogram_quantile(0.95,\n  {one}\n  or on (job)\n  {other}\n)")
     one, other = (
         f"sum by (job, path) ({names.over(names.requests, '5m', function='rate')})"
         for names in (APP, HTTP)

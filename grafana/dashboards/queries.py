@@ -73,8 +73,8 @@ class Queries:
         """A quantile of the latency, or of another histogram."""
         chosen = (window, CHOSEN, self.paths)
         histogram = histogram or self.names.latency
-        asked = f"histogram_quantile({value}, {{}})"
-        return self.names.of_buckets(asked, histogram, by, *chosen, function=function)
+        buckets = self.names.buckets(histogram, by, *chosen, function=function)
+        return f"histogram_quantile({value}, {buckets})"
 
     def seconds(self, window: str, by: str = "") -> str:
         """The sum of the latency of all requests."""
@@ -88,11 +88,10 @@ class Queries:
         return f"{self.seconds(window, by)} / (sum{by} ({count}) > 0)"
 
     def heatmap(self) -> str:
-        """The latency by its bounds, of which 1 and 1.0 are the same one, or as one histogram."""
+        """The latency by its bounds, of which 1 and 1.0 are the same one."""
         buckets = self.over(f"{self.names.latency}_bucket", RATE, function="rate")
         same = f'label_replace({buckets}, "le", "$1", "le", "(.+)[.]0")'
-        native = f"sum ({self.over(self.names.latency, RATE, function='rate')})"
-        return f"(sum by (le) ({same}) or ({native} unless on () {buckets})) * {STEP}_ms / 1000"
+        return f"sum by (le) ({same}) * {STEP}_ms / 1000"
 
     def over_objectives(self) -> str:
         """By how many requests each path has broken its objectives, beyond what they allow."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from deploy.names import APP
 from grafana.dashboards.panels import (
     Panel,
     Text,
@@ -40,17 +39,12 @@ def most(metric: str, window: str) -> str:
     return f"max_over_time({metric}{{{CHOSEN}}}[{window}]{at}{end})"
 
 
-def counted(metric: str) -> str:
-    """The series of a histogram's counts, or of a native histogram."""
-    return f"{metric}_count{{{CHOSEN}}} or {metric}{{{CHOSEN}}}"
-
-
 def longest(metric: str) -> tuple[str, str]:
     """The longest time in each step by instance, 0 if there was none, and what ranks them."""
-    asked = APP.of_buckets("histogram_quantile(1, {})", metric, "job, instance", RATE, CHOSEN)
-    total = f"sum {INSTANCE} ({APP.over(f'{metric}_sum', WHOLE, CHOSEN)})"
-    none = f"0 * count {INSTANCE} ({counted(metric)})"
-    return f"({asked} > 0 or {none})", total
+    buckets = f"sum by (le, job, instance) (increase({metric}_bucket{{{CHOSEN}}}[{RATE}]))"
+    total = f"sum {INSTANCE} (increase({metric}_sum{{{CHOSEN}}}[{RANGE}] @ end()))"
+    none = f"0 * count {INSTANCE} ({metric}_count{{{CHOSEN}}})"
+    return f"(histogram_quantile(1, {buckets}) > 0 or {none})", total
 
 
 def saturation(ask: Queries) -> Iterator[Panel]:
@@ -197,7 +191,7 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         ),
         *or_none(
             *worst(*longest("app_gc_pause_seconds"), name),
-            of=counted("app_gc_pause_seconds"),
+            of=f"app_gc_pause_seconds_count{{{CHOSEN}}}",
         ),
         overrides=[*by_place(), line("^(없음|none)$", "text")],
         unit="s",
