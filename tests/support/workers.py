@@ -57,11 +57,11 @@ def workers(
     folder: Path,
     *options: str,
     command: Sequence[str] = UVICORN,
-    code: str = APP,
+    code: str | None = None,
     **environment: str,
 ) -> Iterator[Service]:
     """The application above, or another one, with all that its workers share in `folder`."""
-    (folder / "served.py").write_text(code)
+    (folder / "served.py").write_text(code or APP)
     (folder / "tmp").mkdir(exist_ok=True)
     program, *rest = command
     if program == "opentelemetry-instrument":
