@@ -46,6 +46,7 @@ NOT_RUN = {
             "needs Grafana"
         ),
         "# classic.py": "for comparison",
+        "global:": "no file of this repository asks for them",
         PUSH: DOCKER,
     },
     "docs/settings": {PUSH: DOCKER},
