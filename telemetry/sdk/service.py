@@ -249,12 +249,12 @@ class Service:
         with self._lock:
             busy, now = [batch.flush() for batch in list(batches)], time.monotonic()
             lately = has_measured_lately(self._reader, self._gauges)
-            if any(busy) or lately or now >= self._due:
+            collects = any(busy) or lately or now >= self._due
+            if collects:
                 self._collect_all()
-            elif now < self._shown + _CHECK and not self._worker.failed:
-                return
-            self._worker.publish(self._latest)
-            self._shown = now
+            if collects or now >= self._shown + _CHECK or self._worker.failed:
+                self._worker.publish(self._latest)
+                self._shown = now
         if self._duties and self._worker.leads():
             for duty in self._duties:
                 duty()
