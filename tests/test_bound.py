@@ -139,8 +139,8 @@ def count(reader: InMemoryMetricReader) -> int:
     return int(point.count)
 
 
-@pytest.mark.skipif(not compatibility.DIRECT, reason="switched off")
-def test_what_is_known_is_added_to_directly() -> None:
+def test_what_is_known_is_added_to_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compatibility, "DIRECT", True)
     one, reader, _ = bound()
     one.add([1.0])
     assert one.is_direct

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from tests.support.applications import Connection, Measured, exchange
+from tests.support.applications import Connection, Measured, endless_events, exchange
 
 
 def test_an_unhandled_exception_is_a_500_and_is_raised_unchanged() -> None:
@@ -141,17 +141,7 @@ def test_a_server_that_tells_only_those_who_receive_is_believed() -> None:
 
 
 def test_a_client_that_leaves_after_the_response_has_started_is_in_both() -> None:
-    measured = Measured()
-
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            yield b"event"
-            await asyncio.sleep(0.01)
-
-    @measured.app.get("/events")
-    async def events() -> StreamingResponse:
-        return StreamingResponse(endless())
-
+    measured = endless_events()
     asyncio.run(exchange(measured.app, "/events", leave_after=0.05))
     assert measured.requests() == {("GET", "/events"): 1}
     assert measured.responses() == {("GET", "/events", "200"): 1}

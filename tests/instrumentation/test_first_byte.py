@@ -12,7 +12,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from tests.support.applications import Measured, exchange
+from tests.support.applications import Measured, endless_events, exchange
 from tests.support.series import label_names, total, values
 
 NAME = "app_requests_time_to_first_byte_seconds"
@@ -167,17 +167,7 @@ def test_what_a_client_does_not_wait_for_counts_whole() -> None:
 
 
 def test_a_client_that_leaves_a_stream_had_its_first_byte() -> None:
-    measured = Measured()
-
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            yield b"event"
-            await asyncio.sleep(0.01)
-
-    @measured.app.get("/events")
-    async def events() -> StreamingResponse:
-        return StreamingResponse(endless())
-
+    measured = endless_events()
     asyncio.run(exchange(measured.app, "/events", leave_after=LONG))
     first, whole = both(measured, "/events")
     assert first < LONG / 2 < LONG <= whole

@@ -186,7 +186,7 @@ def test_metrics_of_one_name_and_another_unit_or_kind_are_kept_apart() -> None:
 
 
 def test_what_has_not_changed_is_the_same_object() -> None:
-    """So whoever writes the sums need not write these again."""
+    """So these sums need not be written again."""
     one, two, other = (measured([("counter", "one", n, {}, 0)]) for n in (1, 2, 3))
     one.streams |= measured([("histogram", "one", 1.0, {}, 0)]).streams
     total = Total(lambda _: 2_000)

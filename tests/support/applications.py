@@ -1,10 +1,11 @@
 """Applications with metrics of their own, and requests to them without a server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.metrics import MeterProvider
 from starlette.types import Message, Scope
@@ -46,6 +47,22 @@ class Measured:
     def paths(self) -> set[str]:
         """The paths of the requests that were counted."""
         return {path for _, path in self.requests()}
+
+
+def endless_events() -> Measured:
+    """An application whose ``/events`` is a stream without an end."""
+    measured = Measured()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"event"
+            await asyncio.sleep(0.01)
+
+    @measured.app.get("/events")
+    async def events() -> StreamingResponse:
+        return StreamingResponse(endless())
+
+    return measured
 
 
 Behaviour = Callable[[Message], Awaitable[None]]

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry.metrics import Meter
 
+from telemetry.compatibility import Bound
+
 INTERVAL = 0.04
 """Seconds between two heartbeats. A loop that is blocked for 0.3 s lets one come between 0.26 s and
 0.3 s late, always in the same bucket."""
@@ -58,12 +60,13 @@ class LoopDelay:
         self.watching: WeakSet[Watching] = WeakSet()
         self._pulses: WeakKeyDictionary[AbstractEventLoop, _Pulse] = WeakKeyDictionary()
         self._waiting: list[float] = []
-        self._delay = meter.create_histogram(
+        delay = meter.create_histogram(
             "app_event_loop_delay",
             unit="s",
             description="How long the event loop made a timer wait, asked every 40 ms.",
             explicit_bucket_boundaries_advisory=BUCKETS,
         )
+        self._bound = Bound(delay, {})
 
     def watch(self) -> None:
         """Start the heartbeat of the event loop that runs here, or have it go on at full speed."""
@@ -81,8 +84,8 @@ class LoopDelay:
     def flush(self) -> None:
         """Record what waits: at each collection, as it wakes less code than at each heartbeat."""
         waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            self._delay.record(each)
+        if waiting:
+            self._bound.add(waiting)
 
     def _schedule(self, loop: AbstractEventLoop, pulse: _Pulse) -> None:
         due = perf_counter() + pulse.interval

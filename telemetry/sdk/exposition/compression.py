@@ -16,7 +16,7 @@ def compressor() -> Any:
 @cache
 def _library() -> Any:
     try:
-        # The extra isal: https://pypi.org/project/isal/.
+        # The extra isal.
         from isal import isal_zlib
     except ImportError:
         import zlib
