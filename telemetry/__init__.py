@@ -9,7 +9,7 @@ from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
 
-from telemetry.compatibility import limit_foreign_loggers
+from telemetry.compatibility.exporters import limit_foreign_loggers
 from telemetry.instrumentation.labels import RequestLabel
 from telemetry.instrumentation.recorder import BUCKETS, BucketsDifferError
 from telemetry.instrumentation.requests import set_label

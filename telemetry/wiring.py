@@ -8,7 +8,13 @@ from opentelemetry.metrics import MeterProvider
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Scope
 
-from telemetry import compatibility
+from telemetry.compatibility.contrib import exclude_from_contrib, is_instrumented_by_contrib
+from telemetry.compatibility.fastapi import (
+    flush_with_fastapi,
+    has_native_metrics,
+    set_native_default,
+    switch_off_native_metrics,
+)
 from telemetry.instrumentation import middleware
 from telemetry.instrumentation.excluded import Excluded
 from telemetry.instrumentation.recorder import recorder_of
@@ -66,7 +72,7 @@ class Wiring:
         self._settle_native_metrics()
         flush_after_lifespans()
         if self._app.middleware_stack is not None:
-            compatibility.flush_with_fastapi(flush)
+            flush_with_fastapi(flush)
         middleware.remember_routing(self._app.router, self._paths.templates)
         middleware.wrap_middleware_stack(self._app, self._wrapped)
 
@@ -118,18 +124,18 @@ class Wiring:
         try:
             self._saturation.watch()
             expressions = self._excluded.expressions(scope.get("root_path", ""))
-            compatibility.exclude_from_contrib(self._app.middleware_stack, *expressions)
+            exclude_from_contrib(self._app.middleware_stack, *expressions)
             if self._options.names is RequestNames.STANDARD:
                 self._tell_if_nothing_is_recorded()
         except Exception:
             _logger.exception("The event loop is not measured, or excluded paths have spans")
 
     def _settle_native_metrics(self) -> None:
-        compatibility.set_native_default(self._app, "exclude", self._excluded)
+        set_native_default(self._app, "exclude", self._excluded)
         if self._options.names is not RequestNames.APP:
             provider = self._options.meter_provider
-            compatibility.set_native_default(self._app, "meter_provider", provider)
-        elif compatibility.switch_off_native_metrics(self._app):
+            set_native_default(self._app, "meter_provider", provider)
+        elif switch_off_native_metrics(self._app):
             _logger.warning(
                 "FASTAPI_OTEL_AUTO_CONFIGURE: app_* metrics of requests are exported in the place "
                 "of FastAPI's http.server.*. TELEMETRY_REQUEST_METRICS=both exports both."
@@ -142,15 +148,12 @@ class Wiring:
                 continue
             self._below.add(app)
             if self._options.names is RequestNames.APP:
-                compatibility.switch_off_native_metrics(app)
-            if all(map(compatibility.is_instrumented_by_contrib, (self._app, app))):
+                switch_off_native_metrics(app)
+            if all(map(is_instrumented_by_contrib, (self._app, app))):
                 middleware.wrap_middleware_stack(app, _idle_contrib)
 
     def _tell_if_nothing_is_recorded(self) -> None:
-        if not (
-            compatibility.has_native_metrics(self._app)
-            or compatibility.is_instrumented_by_contrib(self._app)
-        ):
+        if not (has_native_metrics(self._app) or is_instrumented_by_contrib(self._app)):
             _logger.error(
                 "Nothing records http.server.*: FastAPI does since 0.142, unless "
                 "FastAPI(telemetry=...) switches it off. With an older one, run the "
@@ -160,5 +163,5 @@ class Wiring:
 
 def _idle_contrib(stack: ASGIApp) -> ASGIApp:
     """Keep contrib's middleware, as FastAPI looks for it, but have it measure nothing."""
-    compatibility.exclude_from_contrib(stack, "")
+    exclude_from_contrib(stack, "")
     return stack

@@ -37,6 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def own_list_of_exporters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FastAPI has one list of exporters to flush for the process: telemetry/compatibility.py."""
+    """FastAPI has one list of exporters for the process: telemetry/compatibility/fastapi.py."""
     if find_spec("fastapi.telemetry"):
         monkeypatch.setattr("fastapi.telemetry._runtime._owned", [])

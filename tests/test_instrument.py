@@ -146,7 +146,7 @@ def test_what_cannot_be_watched_costs_no_request(
     def fail(*_: object) -> None:
         raise RuntimeError("no stack")
 
-    monkeypatch.setattr("telemetry.compatibility.exclude_from_contrib", fail)
+    monkeypatch.setattr("telemetry.wiring.exclude_from_contrib", fail)
     measured = Measured()
     measured.app.get("/")(root)
     assert measured.client.get("/").json() == "ok"

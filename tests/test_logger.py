@@ -8,7 +8,8 @@ from importlib import import_module
 
 import pytest
 
-from telemetry import compatibility, logger
+from telemetry import logger
+from telemetry.compatibility.exporters import _LOGGERS, limit_foreign_loggers
 from tests.support.versions import needs
 
 
@@ -29,8 +30,8 @@ def test_the_same_message_passes_once_a_minute(
 
 
 def test_the_filter_is_put_on_once() -> None:
-    compatibility.limit_foreign_loggers()
-    compatibility.limit_foreign_loggers()
+    limit_foreign_loggers()
+    limit_foreign_loggers()
     filters = logging.getLogger("opentelemetry.sdk.metrics._internal.instrument").filters
     assert len([each for each in filters if isinstance(each, logger.OncePerMinute)]) == 1
 
@@ -56,7 +57,7 @@ def test_a_line_says_where_it_comes_from_also_without_any_handler() -> None:
 
 
 @needs("opentelemetry-sdk", "1.45.2")
-@pytest.mark.parametrize("name", compatibility._LOGGERS)
+@pytest.mark.parametrize("name", _LOGGERS)
 def test_the_loggers_of_others_are_still_there(name: str) -> None:
     module = import_module(name)
     assert any(isinstance(each, logging.Logger) for each in vars(module).values())

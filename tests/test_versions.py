@@ -14,7 +14,8 @@ from opentelemetry.sdk.metrics.view import View
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from telemetry import compatibility, versions
+from telemetry import versions
+from telemetry.compatibility.readers import add_metric_reader
 from telemetry.instrumentor import FastAPIMetricsInstrumentor
 from tests.support.processes import ROOT
 
@@ -57,13 +58,13 @@ def test_a_reader_is_added_to_a_provider_that_has_instruments_already() -> None:
     provider = MeterProvider(shutdown_on_exit=False)
     counter = provider.get_meter("x").create_counter("c")
     reader = InMemoryMetricReader()
-    assert compatibility.add_metric_reader(provider, reader)
+    assert add_metric_reader(provider, reader)
     counter.add(7)
     data = reader.get_metrics_data()
     assert data is not None
     (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
     assert [point.value for point in metric.data.data_points] == [7]  # type: ignore[union-attr]
-    assert not compatibility.add_metric_reader(object(), InMemoryMetricReader())
+    assert not add_metric_reader(object(), InMemoryMetricReader())
 
 
 def test_a_view_takes_the_limit_of_series() -> None:
@@ -72,7 +73,7 @@ def test_a_view_takes_the_limit_of_series() -> None:
 
 PUSHED = """
 from opentelemetry import metrics
-from telemetry.compatibility import resource_of
+from telemetry.compatibility.readers import resource_of
 from telemetry.sdk.setup.environment import configure
 configure()
 print(resource_of(metrics.get_meter_provider()).attributes["service.instance.id"])

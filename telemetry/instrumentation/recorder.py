@@ -8,7 +8,8 @@ from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Obs
 from opentelemetry.trace import TraceFlags
 
 from telemetry.batches import batches
-from telemetry.compatibility import Bound, context_getter, span_getter
+from telemetry.compatibility.api import context_getter, span_getter
+from telemetry.compatibility.bound import Bound
 from telemetry.forked import when_forked
 from telemetry.instrumentation.exceptions import exceptions_of
 from telemetry.instrumentation.labels import Pairs

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import Message
 
-from telemetry.compatibility import client_has_left
+from telemetry.compatibility.servers import client_has_left
 from telemetry.instrumentation.labels import OTHER, Labels, Pairs, known_methods
 from telemetry.instrumentation.middleware import COUNTED, Measured
 from telemetry.instrumentation.recorder import RequestRecorder

@@ -13,7 +13,8 @@ import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from telemetry.compatibility import Aggregations, Series, guard_callbacks
+from telemetry.compatibility.callbacks import guard_callbacks
+from telemetry.compatibility.series import Aggregations, Series
 from telemetry.logger import limited_logger
 from telemetry.providers import METER
 from telemetry.sdk import health

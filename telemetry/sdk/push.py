@@ -9,12 +9,9 @@ from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from telemetry.compatibility import (
-    can_send_no_recorded_value,
-    guard_callbacks,
-    redirect,
-    when_an_export_fails,
-)
+from telemetry.compatibility.callbacks import guard_callbacks
+from telemetry.compatibility.exporters import can_send_no_recorded_value, when_an_export_fails
+from telemetry.compatibility.readers import redirect
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import guarded

@@ -11,15 +11,14 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.batches import batches
-from telemetry.compatibility import (
-    aggregations_of,
+from telemetry.compatibility.aggregations import (
     forget_measurements,
     has_measured,
     has_measured_lately,
-    is_gunicorn_loaded,
-    is_gunicorns_arbiter,
     series_limits,
 )
+from telemetry.compatibility.series import aggregations_of
+from telemetry.compatibility.servers import is_gunicorn_loaded, is_gunicorns_arbiter
 from telemetry.forked import when_forked
 from telemetry.logger import limited_logger
 from telemetry.sdk import health

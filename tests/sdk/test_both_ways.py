@@ -40,8 +40,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.trace import TracerProvider
 
-from telemetry import compatibility
-from telemetry.compatibility import aggregations_of
+from telemetry.compatibility.series import aggregations_of
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.snapshot import Kind, Snapshot
 from telemetry.sdk.steps import result_of
@@ -197,7 +196,7 @@ def test_both_ways_give_the_same(
     instruments: list[Any], views: list[Any], steps: list[Any], is_always_on: bool, times: Any
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compatibility, "DIRECT", True)
+        patch.setattr("telemetry.compatibility.aggregations.DIRECT", True)
         now = 1_000_000_000
         for where in CLOCKS:
             patch.setattr(where, "time_ns", lambda: now)

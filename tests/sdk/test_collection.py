@@ -12,7 +12,6 @@ from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Metric
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import TracerProvider
 
-from telemetry import compatibility
 from telemetry.sdk import collection as module
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.points import Number
@@ -116,7 +115,7 @@ def test_of_an_exponential_histogram_they_are_as_many_as_powers_of_two() -> None
 
 
 def test_what_the_sdk_cannot_collect_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "DIRECT", True)
+    monkeypatch.setattr("telemetry.compatibility.aggregations.DIRECT", True)
     measured = Measured(instrument=False)
     measured.instrument(native_histograms=True)
     meter = measured.provider.get_meter("x")

@@ -304,7 +304,7 @@ INSTANCE = """
 import telemetry
 from fastapi import FastAPI
 from opentelemetry import metrics
-from telemetry.compatibility import resource_of
+from telemetry.compatibility.readers import resource_of
 telemetry.instrument(FastAPI())
 print(resource_of(metrics.get_meter_provider()).attributes["service.instance.id"])
 """

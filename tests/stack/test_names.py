@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.compatibility import prometheus_names
+from telemetry.compatibility.prometheus import prometheus_names
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.push import metrics_data

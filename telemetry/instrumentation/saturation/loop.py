@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry.metrics import Meter
 
-from telemetry.compatibility import Bound
+from telemetry.compatibility.bound import Bound
 
 INTERVAL = 0.04
 """Seconds between two heartbeats. A loop that is blocked for 0.3 s lets one come between 0.26 s and

@@ -7,7 +7,7 @@ from weakref import ref
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from telemetry.compatibility import asyncpgs_waiting, sqlalchemys_max_overflow
+from telemetry.compatibility.pools import asyncpgs_waiting, sqlalchemys_max_overflow
 from telemetry.providers import METER, once_per_provider
 
 _NAME = "db.client.connection.pool.name"

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.samples import Sample
 
-from telemetry.compatibility import collectors_of, is_opentelemetrys
+from telemetry.compatibility.prometheus import collectors_of, is_opentelemetrys
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import calling

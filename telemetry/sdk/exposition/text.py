@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
-from telemetry.compatibility import prometheus_names
+from telemetry.compatibility.prometheus import prometheus_names
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.points import Buckets, Exemplar, Number, Point

@@ -17,7 +17,8 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.metrics.view import Aggregation, View
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.compatibility import limit_foreign_loggers, no_meter_provider_is_set
+from telemetry.compatibility.api import no_meter_provider_is_set
+from telemetry.compatibility.exporters import limit_foreign_loggers
 from telemetry.logger import get_logger
 from telemetry.providers import METER
 from telemetry.sdk.exposition.reader import EndpointReader

@@ -4,7 +4,7 @@ import logging
 
 from opentelemetry import _logs
 
-from telemetry.compatibility import handler_class
+from telemetry.compatibility.contrib import handler_class
 
 
 def export_logging() -> None:

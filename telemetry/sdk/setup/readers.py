@@ -5,7 +5,15 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
-from telemetry import compatibility
+from telemetry.compatibility.readers import (
+    add_metric_reader,
+    has_delta_temporality,
+    has_exponential_histograms,
+    metric_readers,
+    resource_of,
+    when_reader_is_added,
+    without_exponential_histograms,
+)
 from telemetry.logger import limited_logger
 from telemetry.providers import once_per_provider
 from telemetry.sdk.exposition.reader import EndpointReader
@@ -33,18 +41,18 @@ class Readers:
     ) -> None:
         self.endpoint: EndpointReader | None = None
         self.services: list[Service] = []
-        self._resource = compatibility.resource_of(provider)
+        self._resource = resource_of(provider)
         # Exponential histograms are shared apart from those with explicit buckets.
         self._by_histogram: dict[bool, Service] = {}
         self._pushes: list[Push] = []
         self._deltas: list[MetricReader] = []
         self._configured = provider if configured else None
-        readers = compatibility.metric_readers(provider)
+        readers = metric_readers(provider)
         if not configured:
             self._attach_endpoint(provider, native_histograms)
         for reader in sorted(readers, key=lambda each: not isinstance(each, EndpointReader)):
             self.add(reader)
-        compatibility.when_reader_is_added(provider, self.add)
+        when_reader_is_added(provider, self.add)
 
     def add(self, reader: MetricReader) -> None:
         """Have a reader that pushes or serves ``/metrics`` export what the service has measured."""
@@ -54,10 +62,10 @@ class Readers:
         elif isinstance(reader, PeriodicExportingMetricReader):
             if not self._pushes and not self._deltas:
                 self._flush_at_the_end()
-            if compatibility.has_delta_temporality(reader):
+            if has_delta_temporality(reader):
                 self._add_deltas(reader)
                 return
-            exponential = compatibility.has_exponential_histograms(reader)
+            exponential = has_exponential_histograms(reader)
             if exponential not in self._by_histogram:
                 explicit = "-explicit" if self._by_histogram else ""
                 suffix = "-exponential" if exponential else explicit
@@ -81,8 +89,8 @@ class Readers:
 
     def _attach_endpoint(self, provider: MeterProvider, native_histograms: bool | None) -> None:
         reader = EndpointReader(native_histograms=native_histograms)
-        if compatibility.add_metric_reader(provider, reader):
-            compatibility.without_exponential_histograms(provider, reader)
+        if add_metric_reader(provider, reader):
+            without_exponential_histograms(provider, reader)
             self.add(reader)
             return
         _logger.warning(

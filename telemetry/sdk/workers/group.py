@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from telemetry.compatibility import started_as_worker
+from telemetry.compatibility.servers import started_as_worker
 from telemetry.logger import limited_logger
 
 _logger = limited_logger(__name__)

@@ -27,7 +27,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from telemetry.compatibility import collectors_of
+from telemetry.compatibility.prometheus import collectors_of
 from telemetry.sdk.exposition import page, registry
 from tests.support.applications import Measured
 from tests.support.series import parse, parse_openmetrics, values

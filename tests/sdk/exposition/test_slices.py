@@ -10,7 +10,6 @@ from prometheus_client import REGISTRY, Metric
 from prometheus_client.registry import Collector
 from starlette.types import Message
 
-from telemetry import compatibility
 from telemetry.sdk.exposition import page as module
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.negotiation import Exposition
@@ -22,7 +21,7 @@ from tests.support.series import parse, values
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
-    monkeypatch.setattr(compatibility, "DIRECT", True)
+    monkeypatch.setattr("telemetry.compatibility.aggregations.DIRECT", True)
     measured = Measured()
     measured.client.get("/nope")
     measured.series()

@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from telemetry.compatibility import prometheus_names
+from telemetry.compatibility.prometheus import prometheus_names
 from telemetry.logger import OncePerMinute
 from telemetry.sdk.collection import Collection
 from telemetry.sdk.exposition import text as module

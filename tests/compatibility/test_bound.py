@@ -24,8 +24,9 @@ from opentelemetry.sdk.metrics.view import (
     View,
 )
 
-from telemetry import compatibility
-from telemetry.compatibility import Bound, forget_measurements
+from telemetry.compatibility.aggregations import forget_measurements
+from telemetry.compatibility.bound import Bound
+from telemetry.compatibility.readers import add_metric_reader
 
 DELTA: dict[type, Any] = dict.fromkeys((SdkCounter, SdkHistogram), AggregationTemporality.DELTA)
 READERS: Sequence[Callable[[], InMemoryMetricReader]] = (
@@ -140,7 +141,7 @@ def count(reader: InMemoryMetricReader) -> int:
 
 
 def test_what_is_known_is_added_to_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "DIRECT", True)
+    monkeypatch.setattr("telemetry.compatibility.aggregations.DIRECT", True)
     one, reader, _ = bound()
     one.add([1.0])
     assert one.is_direct
@@ -153,7 +154,7 @@ def test_a_reader_that_joins_later_has_what_comes_later() -> None:
     one.add([1.0])
     one.add([1.0])
     later = InMemoryMetricReader()
-    compatibility.add_metric_reader(provider, later)
+    add_metric_reader(provider, later)
     one.add([1.0])
     one.add([1.0])
     assert (count(reader), count(later)) == (4, 2)

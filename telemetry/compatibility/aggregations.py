@@ -1,0 +1,86 @@
+"""What OpenTelemetry's SDK, 1.45, aggregates for a metric reader."""
+
+import os
+from collections.abc import Callable, Iterator
+from threading import Lock, RLock
+from typing import Any
+
+# Off for tests, all of which pass both ways: by the SDK's own methods, and straight to what it
+# aggregates.
+DIRECT = os.environ.get("_TELEMETRY_DIRECT") != "false"
+
+
+def consumer_of(reader: object) -> Any:
+    """What hands the values of instruments on to the readers of a meter provider."""
+    return getattr(getattr(reader, "_collect", None), "__self__", None)
+
+
+def instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
+    """Each instrument that a reader collects, with what the SDK aggregates for it."""
+    storage = getattr(consumer_of(reader), "_reader_storages", {}).get(reader)
+    found = getattr(storage, "_instrument_view_instrument_matches", {})
+    for instrument, matches in list(found.items()):
+        for match in matches:
+            yield instrument, match
+
+
+def has_measured(reader: object) -> bool:
+    """Whether something was recorded, beside what callbacks tell. Without it, nothing ever was."""
+    return any(
+        match._attributes_aggregation and not hasattr(instrument, "_callbacks")
+        for instrument, match in instruments_of(reader)
+    )
+
+
+def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
+    """Whether something was recorded since a reader has collected, beside what callbacks tell.
+
+    The SDK does not tell of gauges: in `gauges` is what they had when this was called last. What
+    is unknown is taken to have been recorded.
+    """
+    lately = False
+    for instrument, match in instruments_of(reader):
+        aggregations = list(match._attributes_aggregation.values())
+        if not aggregations or hasattr(instrument, "_callbacks"):
+            continue
+        kind = type(aggregations[0]).__name__
+        name = "_value_positive" if kind.startswith("_Exponential") else "_value"
+        values = [getattr(each, name, each) for each in aggregations]
+        if kind == "_LastValueAggregation":
+            # With the SDK 1.30, a gauge has no value once it was collected.
+            changed = gauges.get(match) != values and values.count(None) < len(values)
+            lately = lately or changed
+            gauges[match] = values
+        elif kind != "_DropAggregation":
+            lately = lately or values.count(None) < len(values)
+    return lately
+
+
+def forget_measurements(reader: object) -> Callable[[], None]:
+    """Have a reader begin at zero in a forked process; the result has callbacks called again.
+
+    It asks for none of the SDK's locks, which another thread may have held when the process was
+    forked. Without it, the process has what was measured before as well.
+    """
+    for _, match in instruments_of(reader):
+        match._lock = Lock()
+        match._attributes_aggregation = {}
+    consumer = consumer_of(reader)
+    if consumer is None:
+        return lambda: None
+    for storage in consumer._reader_storages.values():
+        storage._lock = RLock()
+    consumer._lock = Lock()
+    # Another mapping, by which a `Bound` sees that its aggregations are others.
+    consumer._reader_storages = dict(consumer._reader_storages)
+    instruments, consumer._async_instruments = consumer._async_instruments, []
+    return lambda: consumer._async_instruments.extend(instruments)
+
+
+def series_limits(reader: object) -> dict[tuple[str, str], int]:
+    """How many series metrics may have, by scope and name: the SDK has a limit since 1.45.2."""
+    return {
+        (instrument.instrumentation_scope.name, match._name): match._cardinality_limit
+        for instrument, match in instruments_of(reader)
+        if hasattr(match, "_cardinality_limit")
+    }
