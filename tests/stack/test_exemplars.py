@@ -40,6 +40,7 @@ async def wait(milliseconds: float) -> str:
 """
 BOUNDS: Mapping[str, tuple[float, ...]] = {
     "app_requests_processing_time_seconds_bucket": (0, *BUCKETS, inf),
+    "app_requests_time_to_first_byte_seconds_bucket": (0, *BUCKETS, inf),
     "weight_kg_bucket": (0, 1, 5, inf),
     "orders_total": (),
 }
