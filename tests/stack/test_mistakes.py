@@ -32,7 +32,7 @@ def log(
     ) as app:
         app.get("/openapi.json")
         with suppress(AssertionError):
-            wait_for(lambda: re.search(wait, app.process.log), wait, patience=8)
+            wait_for(lambda: re.search(wait, app.process.log), wait, patience=20)
         return app.process.log.splitlines()
 
 

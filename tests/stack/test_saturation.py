@@ -119,11 +119,10 @@ def test_pushed_it_is_the_same(tmp_path: Path) -> None:
                 app.get("/block")
                 time.sleep(0.1)
             wait_for(
-                lambda: (
-                    query(
-                        url, f'sum({DELAY}_bucket{{le="0.5"}}) - sum({DELAY}_bucket{{le="0.25"}})'
-                    )
-                    == {(): 3}
+                # More of them where the machine itself is busy.
+                lambda: query(
+                    url,
+                    f'sum({DELAY}_bucket{{le="0.5"}}) - sum({DELAY}_bucket{{le="0.25"}}) >= 3',
                 ),
                 "three blocks",
             )
