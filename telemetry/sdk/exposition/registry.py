@@ -145,7 +145,9 @@ class _Family:
         self.metric.name = _legal((self.metric.name,))[0]
         self.metric.samples = list(series.values())
         names_of_samples = {each[0] for each in legal.values()}
-        self.names = names_of(self.metric.name, self.metric.type) | names_of_samples
+        taken = names_of(self.metric.name, self.metric.type) | names_of_samples
+        # As prometheus_client writes the names of samples in OpenMetrics.
+        self.names = taken | {each.replace(":", "_") for each in taken}
 
     def collect(self) -> Iterable[Metric]:
         return [self.metric]

@@ -222,6 +222,16 @@ def test_a_series_that_is_there_twice_is_shown_once(caplog: pytest.LogCaptureFix
     assert "Some series of twice are there twice" in caplog.text
 
 
+def test_names_with_colons_are_taken_as_openmetrics_has_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Custom(GaugeMetricFamily("job_rate", "", value=1))
+    for series in both([GaugeMetricFamily("job:rate", "", value=2)], Measured()):
+        assert values(series, "job_rate") == {(): 1}
+        assert not values(series, "job:rate")
+    assert "have their names: job:rate\n" in caplog.text
+
+
 TEXTS = st.one_of(
     st.sampled_from(["", "a", "a.b", "a_b", "1", ":", "le", 'x"\n\\', "\x00", "\r", "\ud800", "é"]),
     st.text(st.characters(codec=None), max_size=4),
