@@ -159,7 +159,7 @@ def test_recycled_workers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None
     sizes: list[int] = []
     with workers(tmp_path, "--limit-max-requests", "20", command=UVICORN) as app:
         all_up(app)
-        answered = 0
+        answered = failed = 0
         before = requests(app)
         scrapes: list[Series] = []
         deadline = time.monotonic() + 60
@@ -171,10 +171,13 @@ def test_recycled_workers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None
                     scrapes.append(app.series())
                     sizes.append(len(list(folders(tmp_path)[0].iterdir())))
             except OSError:
+                # It may have been counted: a worker that leaves may close before the answer is read.
+                failed += 1
                 time.sleep(0.05)
         assert answered == 400
         never_back(scrapes)
-        wait_for(lambda: requests(app) == before + 400, "all 400 are shown", patience=10)
+        shown = lambda: 400 <= requests(app) - before <= 400 + failed  # noqa: E731
+        wait_for(shown, "all 400 are shown", patience=10)
     # Workers, their locks, the sum of the ended, the lock, the flag, and one being written.
     assert max(sizes) <= 2 * 8 + 4
 
