@@ -41,17 +41,6 @@ def limit_of_series(limit: int) -> dict[str, Any]:
     return {name: limit} if name in inspect.signature(View).parameters else {}
 
 
-def without_extremes() -> Any:
-    """An aggregation for histograms without the least and greatest value, or None.
-
-    Before opentelemetry-sdk 1.31 or so it also replaces the buckets that an instrument asks for.
-    """
-    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
-
-    aggregation = ExplicitBucketHistogramAggregation(record_min_max=False)
-    return aggregation if getattr(aggregation, "_boundaries", None) is None else None
-
-
 def instance_id() -> dict[str, str]:
     """A ``service.instance.id`` for a resource, where the SDK makes none itself.
 

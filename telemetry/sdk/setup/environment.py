@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import Instrument
 from opentelemetry.metrics import MeterProvider as ApiMeterProvider
 from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_PROMETHEUS_HOST,
@@ -14,7 +13,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import Aggregation, View
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.compatibility.api import no_meter_provider_is_set
@@ -27,7 +26,7 @@ from telemetry.sdk.setup.checks import check_settings
 from telemetry.sdk.setup.exemplars import exemplar_filter
 from telemetry.sdk.setup.readers import readers_of
 from telemetry.sdk.shutdown import own_shutdown
-from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series, without_extremes
+from telemetry.versions import OTEL_CONFIG_FILE, instance_id, limit_of_series
 
 _logger = get_logger(__name__)
 
@@ -129,23 +128,13 @@ def _configure_metrics(resource: Resource, native_histograms: bool | None) -> No
                 exporters.line(error),
                 os.environ.get("OTEL_METRIC_EXPORT_INTERVAL"),
             )
-    explicit = all(
-        isinstance(each, EndpointReader) and not each.native_histograms for each in readers
-    )
-    # The least and the greatest duration, which /metrics does not show, cost a little. Where
-    # histograms are pushed or native, the reader says how they are aggregated.
-    histogram = without_extremes() if explicit else None
-    views = [_view(Counter, None), _view(Histogram, histogram)]
+    limit = limit_of_series(_MAX_SERIES)
+    views = [View(instrument_type=kind, meter_name=METER, **limit) for kind in (Counter, Histogram)]
     provider = MeterProvider(
         metric_readers=readers, resource=resource, exemplar_filter=exemplar_filter(), views=views
     )
     metrics.set_meter_provider(provider)
     readers_of(provider, configured=True)
-
-
-def _view(kind: type[Instrument], aggregation: Aggregation | None) -> View:
-    limit = limit_of_series(_MAX_SERIES)
-    return View(instrument_type=kind, meter_name=METER, aggregation=aggregation, **limit)
 
 
 def _endpoint_readers(native_histograms: bool | None) -> list[EndpointReader]:
