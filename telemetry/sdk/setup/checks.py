@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from telemetry.logger import get_logger
+from telemetry.sdk.setup.exemplars import EXEMPLAR_FILTERS
 
 _logger = get_logger(__name__)
 
@@ -40,6 +41,11 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "OTEL_METRICS_EXPORTER": (
         lambda value: bool(value.replace(",", "").strip()),
         "names no exporter. Unset it for /metrics, or set it to otlp, prometheus or none.",
+    ),
+    "OTEL_METRICS_EXEMPLAR_FILTER": (
+        lambda value: value.lower() in EXEMPLAR_FILTERS,
+        f"no such filter; valid are {', '.join(EXEMPLAR_FILTERS)}. "
+        "The default is taken: trace_based.",
     ),
     "OTEL_EXPORTER_OTLP_ENDPOINT": _ENDPOINT,
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": _ENDPOINT,

@@ -10,11 +10,7 @@ from opentelemetry.sdk.metrics import (
     TraceBasedExemplarFilter,
 )
 
-from telemetry.logger import get_logger
-
-_logger = get_logger(__name__)
-
-_FILTERS: dict[str, type[ExemplarFilter]] = {
+EXEMPLAR_FILTERS: dict[str, type[ExemplarFilter]] = {
     "trace_based": TraceBasedExemplarFilter,
     "always_on": AlwaysOnExemplarFilter,
     "always_off": AlwaysOffExemplarFilter,
@@ -22,17 +18,9 @@ _FILTERS: dict[str, type[ExemplarFilter]] = {
 
 
 def exemplar_filter() -> ExemplarFilter:
-    """The filter that the environment names, ``trace_based`` by default.
+    """The filter that the environment names, ``trace_based`` where it names none that exists.
 
     https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#exemplar
     """
-    chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, "").strip()
-    found = _FILTERS.get(chosen.lower() or "trace_based")
-    if found is None:
-        _logger.error(
-            "%s=%s: no such filter; valid are %s. The default is taken: trace_based.",
-            OTEL_METRICS_EXEMPLAR_FILTER,
-            chosen,
-            ", ".join(_FILTERS),
-        )
-    return (found or TraceBasedExemplarFilter)()
+    chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, "").strip().lower()
+    return EXEMPLAR_FILTERS.get(chosen, TraceBasedExemplarFilter)()

@@ -25,6 +25,12 @@ def checked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector/v1/metrics", "put http:// or https://"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "15s", "such as 15000"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b,env:prod", "takes key=value pairs"),
+        (
+            "OTEL_METRICS_EXEMPLAR_FILTER",
+            "some",
+            "no such filter; valid are trace_based, always_on, always_off. "
+            "The default is taken: trace_based.",
+        ),
         ("PROMETHEUS_MULTIPROC_DIR", "/nope", "Create it"),
     ],
 )
@@ -51,6 +57,7 @@ def test_a_wrong_setting_is_one_line(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "15000"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b, env=prod,"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", " Always_On "),
         ("PROMETHEUS_MULTIPROC_DIR", str(Path(__file__).parent)),
     ],
 )
