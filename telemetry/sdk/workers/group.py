@@ -16,6 +16,9 @@ WORKER_GROUP = "TELEMETRY_WORKER_GROUP"
 """The environment variable that names the group, for process managers that are not recognised
 (supervisord, systemd, circus) and for further processes of the service, as jobs are."""
 
+WORKER = re.compile(r"\d+-\d+-\d+-[0-9a-f]{8}")
+"""The name of a worker: its `process_name` and something random."""
+
 _NAMED = "named-"
 
 

@@ -3,13 +3,11 @@
 A folder for each group holds, for each worker, what it has measured (``<worker>.json``) and a
 file that it keeps locked for as long as it lives (``<worker>.alive``). ``ended.json`` holds the
 sum of what ended workers have measured, so that there are never more files than workers.
-``leader`` is a link that has the name of the worker that does what only one should do.
 """
 
 import errno
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -25,16 +23,14 @@ from telemetry.logger import limited_logger
 from telemetry.sdk.snapshot import Snapshot, Stream
 from telemetry.sdk.total import Part, Total
 from telemetry.sdk.workers import folder
-from telemetry.sdk.workers.group import has_ended, is_named, process_name
+from telemetry.sdk.workers.group import WORKER, has_ended, is_named, process_name
+from telemetry.sdk.workers.leadership import LEASE, Leadership
 from telemetry.sdk.workers.lines import Reader, Writer
 
 _logger = limited_logger(__name__)
 
 INTERVAL = 0.4
 """Seconds between two publications, of which a worker that is killed loses the last."""
-
-LEASE = 5.0
-"""Seconds after which another worker takes over from a leader that shows no sign of life."""
 
 _LOCK_TIMEOUT = 1.0
 _PATIENCE = 2.0
@@ -44,9 +40,7 @@ _ABANDONED = 3_600.0
 
 _ENDED = "ended.json"
 _INSTANCE = "instance"
-_LEADER = "leader"
 _SEVERAL = "several"
-_WORKER = re.compile(r"(\d+-\d+-\d+-[0-9a-f]{8})\.json")
 
 
 class _Read(NamedTuple):
@@ -99,9 +93,8 @@ class Worker:
         self._several = False
         self._instance: str | None = None
         self._failing_since = 0.0
-        self._leaving = False
         self._given_up: set[str] = set()
-        self._leader_seen: tuple[object, float] = (None, 0.0)
+        self._leadership = Leadership(self.name, self._is_alive)
 
     @property
     def is_alone(self) -> bool:
@@ -151,7 +144,7 @@ class Worker:
             self.failed = True
         else:
             self.failed = False
-        self._renew()
+        self._leadership.renew(self._folder.path)
         return not self.failed
 
     def total(self, snapshot: Snapshot) -> Snapshot:
@@ -203,39 +196,10 @@ class Worker:
         return Resource({**own.attributes, SERVICE_INSTANCE_ID: instance}, own.schema_url)
 
     def leads(self) -> bool:
-        """Whether this worker is the one that does what only one should do.
-
-        It is where it asks first. When that one has ended, it is the next one that asks; when
-        that one has not been able to publish for `LEASE` seconds, from its second question on.
-        """
+        """Whether this worker is the one that does what only one should do."""
         if self._alive is None:
             return self.is_alone and time.monotonic() - self._failing_since > LEASE
-        link = self._folder.path / _LEADER
-        try:
-            with suppress(FileNotFoundError):
-                leader = os.readlink(link)
-                if not _WORKER.fullmatch(f"{leader}.json"):
-                    raise ValueError(f"{_LEADER} is a link to {leader}")
-                if leader == self.name or self._leaving:
-                    return leader == self.name
-                alive = self._is_alive(leader)
-                if alive and not self._is_stale(link):
-                    return False
-                # In one step, so that of two that do so at once only one goes on leading.
-                following = self._folder.path / f".{self.name}.{_LEADER}"
-                following.unlink(missing_ok=True)
-                following.symlink_to(self.name)
-                following.replace(link)
-                # One that hangs is given a moment to see that it leads no more.
-                return not alive
-            if not self._leaving:
-                link.symlink_to(self.name)
-                return True
-        except FileExistsError:
-            return False
-        except (OSError, ValueError) as error:
-            _logger.warning("It is unknown which worker leads: %s", error)
-        return False
+        return self._leadership.claim(self._folder.path)
 
     def leave(self, snapshot: Snapshot) -> bool:
         """Publish for the last time, most likely. Whether this worker leads."""
@@ -244,9 +208,9 @@ class Worker:
             with self._folder.locked(_LOCK_TIMEOUT):
                 path = self._folder.path / f"{self.name}.left"
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
-                self._leaving = False
+                self._leadership.ends = False
                 leads = self.leads() or self.leads()
-                self._leaving = True
+                self._leadership.ends = True
                 return leads
         except OSError as error:
             _logger.warning("Other workers may miss this one's last metrics: %s", error)
@@ -265,8 +229,7 @@ class Worker:
                 staying = [name for name in names if name not in left and self._is_alive(name)]
                 if not staying and not all(map(self._knows, left)):
                     return None
-                if self.leads():
-                    (self._folder.path / _LEADER).unlink(missing_ok=True)
+                self._leadership.give_up(self._folder.path)
                 return not staying
         except OSError as error:
             _logger.warning("Other workers cannot be seen: %s", error)
@@ -308,28 +271,14 @@ class Worker:
             self._remove([_ENDED, *(file for name in names for file in self._files_of(name))])
         _remove_abandoned(base, self._folder.path)
 
-    def _renew(self) -> None:
-        """Show that this worker is able to lead."""
-        link = self._folder.path / _LEADER
-        with suppress(OSError):
-            if os.readlink(link) == self.name:
-                os.utime(link, follow_symlinks=False)
-
-    def _is_stale(self, link: Path) -> bool:
-        """Whether the leader has shown no sign of life for `LEASE` seconds of this process."""
-        sign = link.lstat().st_mtime_ns
-        now = time.monotonic()
-        if self._leader_seen[0] != sign:
-            self._leader_seen = (sign, now)
-        return now - self._leader_seen[1] > LEASE
-
     def _names(self) -> list[str]:
         """The workers, this one among them, that have published something."""
         try:
             files = os.listdir(self._folder.path)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(found[1] for each in files if (found := _WORKER.fullmatch(each)))
+        names = (each.removesuffix(".json") for each in files if each.endswith(".json"))
+        return sorted(name for name in names if WORKER.fullmatch(name))
 
     def _read_others(self) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
         """What the other workers have measured that live, and those that have ended.

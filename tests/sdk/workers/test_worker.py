@@ -19,10 +19,10 @@ from telemetry.sdk.points import Number
 from telemetry.sdk.snapshot import Kind, Snapshot, Stream
 from telemetry.sdk.total import Part, Total
 from telemetry.sdk.workers import folder as folder_module
-from telemetry.sdk.workers import lines
+from telemetry.sdk.workers import leadership, lines
 from telemetry.sdk.workers import worker as module
 from telemetry.sdk.workers.lines import Reader, Writer
-from telemetry.sdk.workers.worker import LEASE, Worker
+from telemetry.sdk.workers.worker import Worker
 from tests.support.processes import ROOT
 
 GROUP = "0-1-1"
@@ -38,7 +38,7 @@ def base(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_logged() -> None:
     """The same line is logged once a minute."""
-    for each in (*module._logger.filters, *lines._logger.filters):
+    for each in (*module._logger.filters, *lines._logger.filters, *leadership._logger.filters):
         if isinstance(each, OncePerMinute):
             each._passed.clear()
 
@@ -550,25 +550,6 @@ def test_many_that_join_at_once_all_do(base: Path) -> None:
     for each, tried in zip(workers, joining, strict=True):
         assert tried.result() or each.publish(snapshot(1))
     assert jobs(others(joined(base))) == 144
-
-
-def test_a_leader_that_shows_no_sign_of_life_is_replaced(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two = joined(base), joined(base)
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    assert [one.leads(), two.leads()] == [True, False]
-    for _ in range(3):
-        now[0] += LEASE - 1
-        one._renew()
-        assert not two.leads()
-    now[0] += LEASE - 1
-    assert not two.leads()
-    now[0] += LEASE
-    assert [two.leads(), two.leads(), one.leads()] == [False, True, False]
-    one._renew()
-    assert two.leads()
 
 
 HOSTILE = f"{os.getpid()}-1-1-{'ab' * 4}.json"
