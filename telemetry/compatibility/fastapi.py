@@ -40,10 +40,9 @@ def has_native_metrics(app: object) -> bool:
 
 
 def flush_with_fastapi(flush: Callable[[], object]) -> None:
-    """Have FastAPI call a function when a lifespan ends, as it flushes its own exporters then.
+    """Have FastAPI call a function when a lifespan ends that has begun already.
 
-    For an application that is instrumented when its lifespan has begun: nothing public comes
-    between that one's end and the server. Without it, what was measured last is not pushed.
+    Nothing public comes between its end and the server; FastAPI flushes its own exporters then.
     """
     try:
         from fastapi.telemetry._runtime import _owned

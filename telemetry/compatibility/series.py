@@ -58,10 +58,9 @@ class Aggregations:
 
 
 def aggregations_of(reader: object) -> Aggregations | None:
-    """What a reader collects, or None where the SDK is not as it is known to be.
+    """What a reader collects, or None where it has to collect all itself each time.
 
-    Then all has to be collected by the reader each time. So it has where the SDK measures how long
-    that takes.
+    So it has where the SDK is not as it is known to be, or measures how long that takes.
     """
     if (
         not aggregations.DIRECT

@@ -18,11 +18,8 @@ _DEPTH = 8
 
 
 def started_as_worker() -> bool:
-    """Whether a server's supervisor has started this process as one of its workers.
-
-    Nothing public tells a server's worker from a process that a program has started for itself.
-    What multiprocessing has started runs in a process that has multiprocessing imported.
-    """
+    """Whether a server's supervisor has started this process, which nothing public tells."""
+    # A process that multiprocessing has started has it imported.
     process = sys.modules.get("multiprocessing.process")
     current: Callable[[], object] | None = getattr(process, "current_process", None)
     target = getattr(current(), "_target", None) if current else None

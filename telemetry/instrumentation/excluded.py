@@ -18,8 +18,7 @@ _VARIABLES = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
 class Excluded:
     """What is not counted, told before a request is routed.
 
-    `by_url` tells of a scope whether its URL, without the query, is excluded; it is None where no
-    environment variable lists regular expressions:
+    `by_url` tells it by the URL, and is None where no environment variable lists expressions:
     https://opentelemetry.io/docs/zero-code/python/configuration/#excluded-urls.
     """
 

@@ -65,12 +65,11 @@ class Pushing(Protocol):
 class Service:
     """Reads a metric reader's meter provider, and what the other workers of the group share.
 
-    A process belongs to the service once it has joined. What such a process forks does not: it
-    shows, pushes and flushes nothing that it has inherited. Where it measures something itself,
-    it joins as a further worker of the group.
+    A process belongs to the service once it has joined. What such a process forks shows, pushes and
+    flushes nothing that it has inherited; where it measures something itself, it joins as well.
 
-    The reader collects with cumulative temporality, and hands what it collects to `receive`. The
-    suffix tells its group apart from that of another reader of the same provider.
+    The reader hands what it collects to `receive`. The suffix tells its group apart from that of
+    another reader of the same provider.
     """
 
     def __init__(self, reader: MetricReader, suffix: str = "") -> None:
@@ -144,11 +143,7 @@ class Service:
         return _reading(snapshot, resource, now)
 
     def join(self) -> bool:
-        """Have this process belong to the service. Whether it is one of a group of workers.
-
-        To be called in a process that serves, not in the one that forks it. Every call but the
-        first does nothing.
-        """
+        """Have this process, which serves, belong to the service. Whether it is in a group."""
         with self._lock:
             if not self._has_joined:
                 self._call_callbacks()
@@ -158,8 +153,7 @@ class Service:
     def join_unless_forked(self) -> bool:
         """Join in a process that serves nothing but pushes. Whether this process has joined.
 
-        What a process that has joined has forked does not, nor does the process that only forks
-        gunicorn's workers.
+        One that was forked does not, nor does the one that only forks gunicorn's workers.
         """
         if is_gunicorns_arbiter():
             # It may have joined before it was known to be one.

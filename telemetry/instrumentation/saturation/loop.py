@@ -48,9 +48,8 @@ class _Pulse:
 class LoopDelay:
     """The histogram ``app_event_loop_delay_seconds``: how late a heartbeat comes.
 
-    The heartbeat sees everything that keeps the loop for as long as its interval of 40 ms. It is a
-    timer and not a task, so that nothing has to be cancelled when the loop ends. asyncio's loop
-    and uvloop have it. Under trio there is none.
+    The heartbeat is a timer and not a task, so that nothing has to be cancelled when the loop ends.
+    asyncio's loop and uvloop have it. Under trio there is none.
     """
 
     def __init__(self, meter: Meter) -> None:

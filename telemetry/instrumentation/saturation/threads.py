@@ -15,9 +15,8 @@ _Number = Callable[[CapacityLimiter], float]
 class ThreadPool:
     """The gauges ``app_thread_pool_in_use``, ``app_thread_pool_size``, ``app_thread_pool_waiting``.
 
-    They are of AnyIO's worker threads, 40 by default, which Starlette runs everything in that is
-    not ``async``: endpoints, dependencies, background tasks, and the reading of files. All share
-    one limiter for each event loop. With several loops the numbers are their sum.
+    They are of AnyIO's worker threads, in which Starlette runs all that is not ``async``. Those of
+    an event loop share one limiter; with several loops the numbers are their sum.
     """
 
     def __init__(self, meter: Meter) -> None:

@@ -24,10 +24,10 @@ class Distro(BaseDistro):  # type: ignore[misc]
     def load_instrumentor(self, entry_point: EntryPoint, **options: Any) -> None:
         """Instrument one library.
 
-        That of logging would keep warnings off the console from here on, also where no logs are
-        exported. `telemetry.sdk.setup.logs` adds its handler where they are. Those that record
-        ``http.server.*`` make spans only where ``TELEMETRY_REQUEST_METRICS=app``.
+        Those that record ``http.server.*`` make spans only where ``TELEMETRY_REQUEST_METRICS=app``.
         """
+        # Its handler would keep warnings off the console from here on. `telemetry.sdk.setup.logs`
+        # adds it where logs are exported.
         if entry_point.name == "logging":
             options["enable_log_auto_instrumentation"] = False
         if entry_point.name in _SERVERS and names_in(os.environ) is RequestNames.APP:

@@ -10,9 +10,8 @@ from telemetry.compatibility.contrib import handler_class
 def export_logging() -> None:
     """Have what is logged exported, where there is a logger provider that does.
 
-    OpenTelemetry's own instrumentation does it for what reaches the root logger. Loggers that keep
-    their records to themselves, as those of servers do, are given its handler as well, unless they
-    have none, as with ``--no-access-log``. They are configured when the server is about to serve.
+    OpenTelemetry's own instrumentation does it for what reaches the root logger. Loggers that do
+    not propagate, as those of servers, are given its handler beside their own.
     https://opentelemetry-python-contrib.readthedocs.io/en/latest/instrumentation/logging/logging.html
     """
     if type(_logs.get_logger_provider()).__module__.startswith(_logs.__name__):

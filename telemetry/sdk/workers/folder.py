@@ -73,6 +73,10 @@ class PrivateFolder:
             file.write(content)
         os.replace(temporary, self.path / name)
 
+    def touch(self, name: str) -> None:
+        """Have a file of this name."""
+        os.close(os.open(self.path / name, os.O_CREAT | os.O_WRONLY | _OPEN, 0o600))
+
     def version(self, name: str) -> Version | None:
         """What is other when a file has been changed, or None where there is none."""
         try:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 from threading import Thread
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -23,6 +22,7 @@ from telemetry.logger import limited_logger
 from telemetry.sdk.snapshot import Snapshot, Stream
 from telemetry.sdk.total import Part, Total
 from telemetry.sdk.workers import folder
+from telemetry.sdk.workers.abandoned import remove_abandoned
 from telemetry.sdk.workers.group import WORKER, has_ended, is_named, process_name
 from telemetry.sdk.workers.leadership import LEASE, Leadership
 from telemetry.sdk.workers.lines import Reader, Writer
@@ -35,8 +35,6 @@ INTERVAL = 0.4
 _LOCK_TIMEOUT = 1.0
 _PATIENCE = 2.0
 _MAX_FOLDED = 64
-_RESTART = 60.0
-_ABANDONED = 3_600.0
 
 _ENDED = "ended.json"
 _INSTANCE = "instance"
@@ -60,10 +58,7 @@ class _Ended(NamedTuple):
 
 
 class Worker:
-    """This process's part in its group.
-
-    Until its folder can be used, and while it cannot, each call tries again. No error of the
-    file system is raised but by `total`.
+    """This process's part in its group. Only `total` raises an error of the file system.
 
     What was read of another worker is kept until something newer is read, or it is among the
     ended: a disk that is full, a file that is overwritten or a folder that is deleted takes
@@ -171,12 +166,11 @@ class Worker:
     def several(self) -> bool:
         """Whether the group has, or has had, more than one worker at a time."""
         if not self._several:
-            flag = self._folder.path / _SEVERAL
             with suppress(OSError):
-                self._several = flag.exists()
+                self._several = self._folder.version(_SEVERAL) is not None
                 if any(self._is_alive(name) for name in self._names() if name != self.name):
                     self._several = True
-                    os.close(os.open(flag, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+                    self._folder.touch(_SEVERAL)
         return self._several
 
     def resource(self, own: Resource) -> Resource:
@@ -206,8 +200,7 @@ class Worker:
         self.publish(snapshot)
         try:
             with self._folder.locked(_LOCK_TIMEOUT):
-                path = self._folder.path / f"{self.name}.left"
-                os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+                self._folder.touch(f"{self.name}.left")
                 self._leadership.ends = False
                 leads = self.leads() or self.leads()
                 self._leadership.ends = True
@@ -225,7 +218,7 @@ class Worker:
         try:
             with self._folder.locked(_LOCK_TIMEOUT):
                 names = [name for name in self._names() if name != self.name]
-                left = [name for name in names if (self._folder.path / f"{name}.left").exists()]
+                left = [name for name in names if self._folder.version(f"{name}.left")]
                 staying = [name for name in names if name not in left and self._is_alive(name)]
                 if not staying and not all(map(self._knows, left)):
                     return None
@@ -269,7 +262,7 @@ class Worker:
         if is_named(self._group) and not any(map(self._is_alive, names)):
             # The last service of that name has ended. Not what other workers write meanwhile.
             self._remove([_ENDED, *(file for name in names for file in self._files_of(name))])
-        _remove_abandoned(base, self._folder.path)
+        remove_abandoned(base, self._folder.path)
 
     def _names(self) -> list[str]:
         """The workers, this one among them, that have published something."""
@@ -417,24 +410,3 @@ class Worker:
             return time.time() - (self._folder.path / f"{name}.alive").lstat().st_mtime
         except OSError:
             return 0.0
-
-
-def _remove_abandoned(base: Path, own: Path) -> None:
-    """Remove what groups that have ended have left behind."""
-    try:
-        for path in base.iterdir():
-            if path != own and folder.is_private(path) and _is_abandoned(path):
-                rmtree(path, ignore_errors=True)
-    except (OSError, ValueError) as error:
-        _logger.warning("Files of earlier runs are not removed: %s", error)
-
-
-def _is_abandoned(path: Path) -> bool:
-    alive = list(path.glob("*.alive"))
-    if any(folder.PrivateFolder(path).is_locked(each.name) for each in alive):
-        return False
-    # Of a named group, and of a process in another container, nobody knows whether it ends.
-    idle = time.time() - max(each.lstat().st_mtime for each in [path, *alive])
-    if is_named(path.name):
-        return idle > _RESTART
-    return has_ended(path.name) or idle > _ABANDONED

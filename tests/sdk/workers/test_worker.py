@@ -320,7 +320,8 @@ def test_what_is_too_large_is_not_written(base: Path, monkeypatch: pytest.Monkey
 def test_what_ended_services_left_behind_is_removed(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "has_ended", lambda name: name in ("0-2-1", "0-3-1"))
+    ended = ("0-2-1", "0-3-1")
+    monkeypatch.setattr("telemetry.sdk.workers.abandoned.has_ended", lambda name: name in ended)
     over, orphaned, other = (joined(base, f"0-{number}-1") for number in (2, 3, 4))
     for store in (over, orphaned, other):
         store.publish(snapshot(1))
