@@ -15,7 +15,7 @@ def consumer_of(reader: object) -> Any:
     return getattr(getattr(reader, "_collect", None), "__self__", None)
 
 
-def instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
+def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
     """Each instrument that a reader collects, with what the SDK aggregates for it."""
     storage = getattr(consumer_of(reader), "_reader_storages", {}).get(reader)
     found = getattr(storage, "_instrument_view_instrument_matches", {})
@@ -24,35 +24,35 @@ def instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
             yield instrument, match
 
 
+def _recorded(reader: object) -> Iterator[tuple[Any, list[Any]]]:
+    """What was recorded for a reader, view by view, beside what callbacks tell."""
+    for instrument, match in _instruments_of(reader):
+        aggregations = list(match._attributes_aggregation.values())
+        if aggregations and not hasattr(instrument, "_callbacks"):
+            yield match, aggregations
+
+
 def has_measured(reader: object) -> bool:
     """Whether something was recorded, beside what callbacks tell. Without it, nothing ever was."""
-    return any(
-        match._attributes_aggregation and not hasattr(instrument, "_callbacks")
-        for instrument, match in instruments_of(reader)
-    )
+    return any(True for _ in _recorded(reader))
 
 
 def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
-    """Whether something was recorded since a reader has collected, beside what callbacks tell.
+    """The same, since a reader has collected; what is unknown is taken to have been recorded.
 
-    The SDK does not tell of gauges: in `gauges` is what they had when this was called last. What
-    is unknown is taken to have been recorded.
+    The SDK does not tell of gauges: in `gauges` is what they had when this was called last.
     """
     lately = False
-    for instrument, match in instruments_of(reader):
-        aggregations = list(match._attributes_aggregation.values())
-        if not aggregations or hasattr(instrument, "_callbacks"):
-            continue
+    for match, aggregations in _recorded(reader):
         kind = type(aggregations[0]).__name__
         name = "_value_positive" if kind.startswith("_Exponential") else "_value"
         values = [getattr(each, name, each) for each in aggregations]
+        # With the SDK 1.30, a gauge also has no value once it was collected.
+        is_new = kind != "_DropAggregation" and values.count(None) < len(values)
         if kind == "_LastValueAggregation":
-            # With the SDK 1.30, a gauge has no value once it was collected.
-            changed = gauges.get(match) != values and values.count(None) < len(values)
-            lately = lately or changed
+            is_new = is_new and gauges.get(match) != values
             gauges[match] = values
-        elif kind != "_DropAggregation":
-            lately = lately or values.count(None) < len(values)
+        lately = lately or is_new
     return lately
 
 
@@ -62,7 +62,7 @@ def forget_measurements(reader: object) -> Callable[[], None]:
     It asks for none of the SDK's locks, which another thread may have held when the process was
     forked. Without it, the process has what was measured before as well.
     """
-    for _, match in instruments_of(reader):
+    for _, match in _instruments_of(reader):
         match._lock = Lock()
         match._attributes_aggregation = {}
     consumer = consumer_of(reader)
@@ -81,6 +81,6 @@ def series_limits(reader: object) -> dict[tuple[str, str], int]:
     """How many series metrics may have, by scope and name: the SDK has a limit since 1.45.2."""
     return {
         (instrument.instrumentation_scope.name, match._name): match._cardinality_limit
-        for instrument, match in instruments_of(reader)
+        for instrument, match in _instruments_of(reader)
         if hasattr(match, "_cardinality_limit")
     }

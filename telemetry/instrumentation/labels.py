@@ -12,7 +12,10 @@ OTHER = "_OTHER"
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _TAKEN = frozenset({"method", "path", "status_code", "le", "job", "instance", "process_pid"})
 
-_METHODS = "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE"
+# Those of RFC 9110, PATCH (RFC 5789) and QUERY (RFC 10008).
+_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
 
 Pairs = tuple[tuple[str, str], ...]
 """Labels as names and values, to be counted by."""
@@ -90,15 +93,10 @@ class Labels:
 
 
 def known_methods() -> frozenset[str]:
-    """The methods that are shown by their own name.
+    """The methods that are shown by their own name, as the environment may list them.
 
-    They are those of RFC 9110, PATCH (RFC 5789) and QUERY (RFC 10008), or exactly the ones that
-    ``OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`` lists. See ``http.request.method`` in
+    See ``http.request.method`` in
     https://opentelemetry.io/docs/specs/semconv/registry/attributes/http/.
     """
-
-    def listed(text: str) -> frozenset[str]:
-        return frozenset(name.strip() for name in text.split(",") if name.strip())
-
     given = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "")
-    return listed(given) or listed(_METHODS)
+    return frozenset(name.strip() for name in given.split(",") if name.strip()) or _METHODS
