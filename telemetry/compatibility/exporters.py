@@ -62,12 +62,9 @@ def can_send_no_recorded_value(reader: object, ended: type) -> bool:
         if "otlp" in type(exporter).__module__:
             _logger.warning("Series that have ended are shown for minutes: the encoder has moved")
         return False
-    if not hasattr(encode, "__wrapped__"):
-        setattr(module, "encode_metrics", _flagging(encode, ended))  # noqa: B010
-    return True
+    if hasattr(encode, "__wrapped__"):
+        return True
 
-
-def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]:
     @wraps(encode)
     def encoded(data: Any) -> Any:
         request = encode(data)
@@ -79,4 +76,5 @@ def _flagging(encode: Callable[[Any], Any], ended: type) -> Callable[[Any], Any]
                             point.flags |= _NO_RECORDED_VALUE
         return request
 
-    return encoded
+    setattr(module, "encode_metrics", encoded)  # noqa: B010
+    return True
