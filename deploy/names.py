@@ -1,7 +1,6 @@
 """The names of the metrics of requests: this project's, or OpenTelemetry's conventions."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -29,36 +28,42 @@ class Names:
         chosen = ", ".join(filter(None, matchers))
         return f"{metric}{{{chosen}}}" if chosen else metric
 
-    def over(self, metric: str, window: str, *matchers: str, function: str = "increase") -> str:
-        """How much each series of a counter has grown in a window, or in one `@ end()`."""
-        window, at, end = window.partition(" @ ")
-        series = f"{self.select(metric, *matchers)}[{window}]{at}{end}"
-        return self.labelled(f"{function}({series})")
-
-    def buckets(
-        self, histogram: str, by: str, window: str, *matchers: str, function: str = "increase"
+    def total(
+        self, metric: str, by: str, window: str, *matchers: str, function: str = "increase"
     ) -> str:
-        """The observations of a histogram, as functions for histograms take them."""
-        observed = self.over(f"{histogram}_bucket", window, *matchers, function=function)
-        return f"sum by ({by}{', ' if by else ''}le) ({observed})"
+        """How much all series of a metric have grown in a window, or in one `@ end()`."""
+        window, at, end = window.partition(" @ ")
+        grown = f"{function}({self.select(metric, *matchers)}[{window}]{at}{end})"
+        if "path" in by and self.path != "path":
+            # Requests that match no route have no http_route.
+            grown = f'label_replace({grown}, "path", "unmatched", "", "")'
+            grown = f'label_replace({grown}, "path", "$1", "{self.path}", "(.+)")'
+        if "status_code" in by and self.status != "status_code":
+            grown = f'label_replace({grown}, "status_code", "$1", "{self.status}", "(.+)")'
+        return f"sum by ({by}) ({grown})" if by else f"sum ({grown})"
 
-    def observed(self, what: Literal["count", "sum"], histogram: str, *over: str) -> str:
-        """The count or the sum of each series of a histogram over a window."""
-        return self.over(f"{histogram}_{what}", *over)
+    def observed(
+        self,
+        asked: str,
+        histogram: str,
+        by: str,
+        window: str,
+        *matchers: str,
+        function: str = "increase",
+    ) -> str:
+        """What a function, as in ``histogram_quantile(0.5, {})``, tells of a histogram.
 
-    def labelled(self, vector: str) -> str:
-        """The vector with the label path."""
-        if self.path == "path":
-            return vector
-        # Requests that match no route have no http_route.
-        vector = f'label_replace({vector}, "path", "unmatched", "", "")'
-        return f'label_replace({vector}, "path", "$1", "{self.path}", "(.+)")'
-
-    def with_status(self, vector: str) -> str:
-        """The vector with the label status_code."""
-        if self.status == "status_code":
-            return vector
-        return f'label_replace({vector}, "status_code", "$1", "{self.status}", "(.+)")'
+        Of the native one or, where there is none, of the classic one. Only functions that
+        VictoriaMetrics knows as well: not `histogram_count` and `histogram_sum`.
+        """
+        native, classic = (
+            asked.format(self.total(metric, labels, window, *matchers, function=function))
+            for metric, labels in (
+                (histogram, by),
+                (f"{histogram}_bucket", f"{by}, le" if by else "le"),
+            )
+        )
+        return f"{native} or {classic}"
 
 
 APP = Names(

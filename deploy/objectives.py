@@ -54,26 +54,24 @@ class Objective:
 
     def _broken(self, target: Target, names: Names, window: str, by: str, *matchers: str) -> str:
         if self.name == "availability":
-            errors = names.over(names.responses, window, *matchers, f'{names.status}=~"5.."')
-            return f"sum by ({by}) ({errors})"
-        buckets = names.buckets(names.latency, by, window, *matchers)
-        count = names.observed("count", names.latency, window, *matchers)
+            status = f'{names.status}=~"5.."'
+            return names.total(names.responses, by, window, *matchers, status)
         # Whether or not the histogram has this bound, and however it is written.
-        fast = f"histogram_fraction(0, {target.seconds:g}, {buckets})"
-        return f"((1 - {fast}) * sum by ({by}) ({count}) > 0)"
+        asked = f"histogram_fraction(0, {target.seconds:g}, {{}})"
+        fast = names.observed(asked, names.latency, by, window, *matchers)
+        # Of each request there is one duration.
+        return f"((1 - ({fast})) * {names.total(names.requests, by, window, *matchers)} > 0)"
 
     def allowed(self, names: Names, window: str, by: str, *matchers: str) -> str:
         """How many of the requests may break it."""
 
         def counted(target: Target) -> str:
-            chosen = (window, *matchers, target.matcher(names.path))
+            chosen = (by, window, *matchers, target.matcher(names.path))
             if self.name == "availability":
-                return names.over(names.responses, *chosen, names.answered)
-            return names.observed("count", names.latency, *chosen)
+                return names.total(names.responses, *chosen, names.answered)
+            return names.total(names.requests, *chosen)
 
-        return " or ".join(
-            f"{each.budget:g} * sum by ({by}) ({counted(each)})" for each in self.targets
-        )
+        return " or ".join(f"{each.budget:g} * {counted(each)}" for each in self.targets)
 
 
 @dataclass(frozen=True)

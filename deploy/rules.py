@@ -109,17 +109,18 @@ def _recorded(objectives: Objectives) -> Iterator[str]:
             bad, allowed = (total(level, what, window) for what in ("bad", "allowed"))
             yield _record(f"{level}:app_objective:burn{window}", f"{bad} / ({allowed} > 0)")
     quantile = "job_path:app_requests_time_to_first_byte_seconds:p95_5m"
+    asked = "histogram_quantile(0.95, {})"
     one, other = (
-        names.buckets(names.latency, "job, path", "5m", function="rate") for names in (APP, HTTP)
-    )
-    yield _record(quantile, f"histogram_quantile(0.95,\n  {one}\n  or on (job)\n  {other}\n)")
-    one, other = (
-        f"sum by (job, path) ({names.over(names.requests, '5m', function='rate')})"
+        names.observed(asked, names.latency, "job, path", "5m", function="rate")
         for names in (APP, HTTP)
+    )
+    yield _record(quantile, f"({one})\nor on (job)\n({other})")
+    one, other = (
+        names.total(names.requests, "job, path", "5m", function="rate") for names in (APP, HTTP)
     )
     yield _record("job_path:app_requests:rate5m", f"{one}\nor on (job)\n{other}")
     one, other = (
-        f"sum by (job, path, error_type) ({names.over(names.exceptions, '1h', names.failed)})"
+        names.total(names.exceptions, "job, path, error_type", "1h", names.failed)
         for names in (APP, HTTP)
     )
     # With the standard's names, those of WebSockets alone are counted by the other ones.
@@ -206,7 +207,10 @@ def rules() -> dict[Path, str]:
     objectives = read()
     given = _ROOT / "prometheus/rules/fastapi.yml"
     texts = linked(given.read_text(encoding="utf-8"), objectives), objectives_rules(objectives)
-    groups = "".join(textwrap.indent(each.partition("groups:\n")[2], "  ") for each in texts)
+    native = (_ROOT / "prometheus/native/counts.yml").read_text(encoding="utf-8")
+    groups = "".join(
+        textwrap.indent(each.partition("groups:\n")[2], "  ") for each in (*texts, native)
+    )
     return {
         given: texts[0],
         given.with_name("objectives.yml"): texts[1],

@@ -36,9 +36,10 @@ from grafana.dashboards.queries import (
 LAST_BOUND = 10
 """Of the histograms of seconds: a quantile beyond it is only known to be above."""
 GUESS = Text(
-    " 백분위수는 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 구분하지 못합니다.",
-    " Quantiles are estimated from the histogram's bounds: below 5 ms and above 10 s they are only "
-    "a guess.",
+    " 네이티브 히스토그램이 아니면 백분위수는 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 "
+    "구분하지 못합니다.",
+    " Quantiles of classic histograms are estimated from the bounds: below 5 ms and above 10 s "
+    "they are only a guess.",
 )
 STATE = (
     f"100 * avg(up{{{CHOSEN}}}"
@@ -180,7 +181,7 @@ def tiles(ask: Queries) -> Iterator[Panel]:
 def table(ask: Queries) -> Panel:
     """One row for each path, those that break their objectives most first."""
     budget, page, seconds = limits(ask)
-    by = " by (path)"
+    by = "path"
     time = ask.seconds(RANGE, by)
     requests = ask.requests(RANGE, by)
 
@@ -230,7 +231,7 @@ def table(ask: Queries) -> Panel:
         (Text("평균", "Mean"), ask.mean(RANGE, by), {"unit": "s"}),
         (
             Text("처리 시간 비중", "Share of time"),
-            f"{time} / scalar(sum ({time}))",
+            f"({time}) / scalar(sum ({time}))",
             {
                 "unit": "percentunit",
                 "min": 0,

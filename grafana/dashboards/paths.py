@@ -29,7 +29,7 @@ BARS = {
 
 def by_path(ask: Queries) -> Iterator[Panel]:
     """The five worst of each, and how the latency is spread."""
-    by = " by (path)"
+    by = "path"
     *_, seconds = limits(ask)
     yield heading(Text("경로별", "By path"))
     yield curves(
@@ -46,7 +46,7 @@ def by_path(ask: Queries) -> Iterator[Panel]:
         legend="right",
         overrides=by_place(),
     )
-    status = " by (path, status_code)"
+    status = "path, status_code"
     errors = ask.responses(RATE, "5..", status, "rate")
     yield curves(
         Text(
@@ -109,7 +109,7 @@ def by_path(ask: Queries) -> Iterator[Panel]:
             *worst(
                 shortened(quantile(RATE)),
                 # Quantiles come in any order: two equal ones could both be, say, the third.
-                shortened(f"0 * {ask.requests(WHOLE, by)} + on (path) {quantile(WHOLE)}"),
+                shortened(f"0 * {ask.requests(WHOLE, by)} + on (path) ({quantile(WHOLE)})"),
                 "{{shown}}",
             ),
             unit="s",

@@ -36,21 +36,23 @@ class Queries:
         """What selects the chosen paths."""
         return f'{self.names.path}=~"$path"'
 
-    def over(self, metric: str, window: str, *matchers: str, function: str = "increase") -> str:
-        """Each series of a counter over a window."""
-        return self.names.over(metric, window, CHOSEN, self.paths, *matchers, function=function)
+    def total(
+        self, metric: str, by: str, window: str, *matchers: str, function: str = "increase"
+    ) -> str:
+        """How much a metric has grown over a window."""
+        chosen = (CHOSEN, self.paths, *matchers)
+        return self.names.total(metric, by, window, *chosen, function=function)
 
     def requests(self, window: str, by: str = "", function: str = "increase") -> str:
         """The requests that were completed."""
-        return f"sum{by} ({self.over(self.names.requests, window, function=function)})"
+        return self.total(self.names.requests, by, window, function=function)
 
     def responses(
         self, window: str, status: str = "", by: str = "", function: str = "increase"
     ) -> str:
         """The responses, or those whose status code matches."""
         matcher = f'{self.names.status}=~"{status}"' if status else self.names.answered
-        found = self.over(self.names.responses, window, matcher, function=function)
-        return f"sum{by} ({self.names.with_status(found) if 'status' in by else found})"
+        return self.total(self.names.responses, by, window, matcher, function=function)
 
     def ratio(self, status: str, window: str, by: str = "") -> str:
         """The share of the responses with this status; nothing if there are no responses."""
@@ -71,27 +73,36 @@ class Queries:
         histogram: str = "",
     ) -> str:
         """A quantile of the latency, or of another histogram."""
-        chosen = (window, CHOSEN, self.paths)
+        chosen = (by, window, CHOSEN, self.paths)
         histogram = histogram or self.names.latency
-        buckets = self.names.buckets(histogram, by, *chosen, function=function)
-        return f"histogram_quantile({value}, {buckets})"
+        asked = f"histogram_quantile({value}, {{}})"
+        return self.names.observed(asked, histogram, *chosen, function=function)
 
     def seconds(self, window: str, by: str = "") -> str:
         """The sum of the latency of all requests."""
-        chosen = (window, CHOSEN, self.paths)
-        return f"sum{by} ({self.names.observed('sum', self.names.latency, *chosen)})"
+        native, classic = (
+            self.total(f"{self.names.latency}{part}", by, window) for part in ("", "_sum")
+        )
+        return f"{classic} or histogram_avg({native}) * {self.requests(window, by)}"
 
     def mean(self, window: str, by: str = "") -> str:
         """The mean of the latency."""
-        chosen = (window, CHOSEN, self.paths)
-        count = self.names.observed("count", self.names.latency, *chosen)
-        return f"{self.seconds(window, by)} / (sum{by} ({count}) > 0)"
+        native, classic = (
+            self.total(f"{self.names.latency}{part}", by, window) for part in ("", "_sum")
+        )
+        return f"histogram_avg({native}) or {classic} / ({self.requests(window, by)} > 0)"
 
     def heatmap(self) -> str:
-        """The latency by its bounds, of which 1 and 1.0 are the same one."""
-        buckets = self.over(f"{self.names.latency}_bucket", RATE, function="rate")
-        same = f'label_replace({buckets}, "le", "$1", "le", "(.+)[.]0")'
-        return f"sum by (le) ({same}) * {STEP}_ms / 1000"
+        """The latency as a native histogram, or by the bounds of a classic one.
+
+        Of these, 1 and 1.0 are the same one. Where there are both, Grafana draws the native one.
+        """
+        native, classic = (
+            f"rate({self.names.select(metric, CHOSEN, self.paths)}[{RATE}])"
+            for metric in (self.names.latency, f"{self.names.latency}_bucket")
+        )
+        same = f'label_replace({classic}, "le", "$1", "le", "(.+)[.]0")'
+        return f"(sum ({native}) or sum by (le) ({same})) * {STEP}_ms / 1000"
 
     def over_objectives(self) -> str:
         """By how many requests each path has broken its objectives, beyond what they allow."""
@@ -101,13 +112,13 @@ class Queries:
             f" - on (path) ({each.allowed(self.names, RANGE, 'path', *matchers)}) > 0)"
             for each in self.objectives.both
         ]
-        none = f"0 * {self.requests(RANGE, ' by (path)')}"
+        none = f"0 * {self.requests(RANGE, 'path')}"
         return " + on (path) ".join(f"({each} or {none})" for each in beyond)
 
     def exceptions(self, window: str, function: str = "increase") -> str:
         """The exceptions that nothing has handled, by path and type, of which `kind` is the end."""
-        found = self.over(self.names.exceptions, window, self.names.failed, function=function)
-        by_type = f"sum by (path, error_type) ({found})"
+        metric, failed = self.names.exceptions, self.names.failed
+        by_type = self.total(metric, "path, error_type", window, failed, function=function)
         return f'label_replace({by_type}, "kind", "$1", "error_type", "(?:.*[.])?(.+)")'
 
     @property

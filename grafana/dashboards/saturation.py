@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from deploy.names import APP
 from grafana.dashboards.panels import (
     Panel,
     Text,
@@ -39,12 +40,18 @@ def most(metric: str, window: str) -> str:
     return f"max_over_time({metric}{{{CHOSEN}}}[{window}]{at}{end})"
 
 
+def counted(metric: str) -> str:
+    """The series of a native histogram, or of the counts of a classic one."""
+    return f"{metric}{{{CHOSEN}}} or {metric}_count{{{CHOSEN}}}"
+
+
 def longest(metric: str) -> tuple[str, str]:
     """The longest time in each step by instance, 0 if there was none, and what ranks them."""
-    buckets = f"sum by (le, job, instance) (increase({metric}_bucket{{{CHOSEN}}}[{RATE}]))"
-    total = f"sum {INSTANCE} (increase({metric}_sum{{{CHOSEN}}}[{RANGE}] @ end()))"
-    none = f"0 * count {INSTANCE} ({metric}_count{{{CHOSEN}}})"
-    return f"(histogram_quantile(1, {buckets}) > 0 or {none})", total
+    by = "job, instance"
+    greatest = APP.observed("histogram_quantile(1, {})", metric, by, RATE, CHOSEN)
+    native, classic = (APP.total(f"{metric}{part}", by, WHOLE, CHOSEN) for part in ("", "_sum"))
+    none = f"0 * count {INSTANCE} ({counted(metric)})"
+    return f"(({greatest}) > 0 or {none})", f"(histogram_avg({native}) or {classic})"
 
 
 def saturation(ask: Queries) -> Iterator[Panel]:
@@ -191,7 +198,7 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         ),
         *or_none(
             *worst(*longest("app_gc_pause_seconds"), name),
-            of=f"app_gc_pause_seconds_count{{{CHOSEN}}}",
+            of=counted("app_gc_pause_seconds"),
         ),
         overrides=[*by_place(), line("^(없음|none)$", "text")],
         unit="s",

@@ -62,7 +62,8 @@ def _over_time(title: Text, description: Text, target: Json, **more: Any) -> Pan
 def _mean(window: str) -> str:
     name = "app_requests_processing_time_seconds"
     return (
-        f"sum by (path) (rate({name}_sum[{window}]))"
+        f"histogram_avg(sum by (path) (rate({name}[{window}]))) >= 0"
+        f" or sum by (path) (rate({name}_sum[{window}]))"
         f" / (sum by (path) (rate({name}_count[{window}])) > 0)"
     )
 

@@ -100,7 +100,8 @@ def test_the_rules_are_prometheus_own(tmp_path: Path) -> None:
         [program("promtool"), "check", "rules", path], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    files = (ROOT / f"prometheus/rules/{name}.yml" for name in ("fastapi", "objectives"))
+    names = ("rules/fastapi", "rules/objectives", "native/counts")
+    files = (ROOT / f"prometheus/{name}.yml" for name in names)
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     assert manifest("PrometheusRule")["spec"] == {"groups": groups}
 

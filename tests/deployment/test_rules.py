@@ -80,10 +80,12 @@ def test_each_alert_says_what_it_is_about_and_leads_to_what_to_do() -> None:
         assert "from={{" in annotations["dashboard"]
 
 
-def test_both_ways_to_run_load_them() -> None:
-    for name in ("prometheus.yml", "prometheus.push.yml"):
-        config = yaml.safe_load((ROOT / "prometheus" / name).read_text())
-        assert config["rule_files"] == ["rules/*.yml"]
+def test_each_way_to_run_loads_them() -> None:
+    paths = [*ROOT.glob("prometheus/*.yml")]
+    assert len(paths) == 5
+    for path in paths:
+        config = yaml.safe_load(path.read_text())
+        assert config["rule_files"] == ["rules/*.yml", "native/*.yml"], path
 
 
 OTHER = """
@@ -111,7 +113,7 @@ def test_a_path_may_have_objectives_of_its_own_or_none(tmp_path: Path) -> None:
             (f"{duration}_bucket", ', le="1.0"', f"0+{fast}x60"),
             (f"{duration}_bucket", ', le="10.0"', f"0+{fast}x60"),
             (f"{duration}_bucket", ', le="+Inf"', "0+100x60"),
-            (f"{duration}_count", "", "0+100x60"),
+            ("app_requests_total", "", "0+100x60"),
         )
     ]
     expected = {

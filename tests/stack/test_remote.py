@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.support.collector import collector
-from tests.support.dashboard import SERVICE, TUTORIAL, queries
+from tests.support.dashboard import HTTP, SERVICE, TUTORIAL, queries
 from tests.support.processes import ROOT, free_port, query, service, wait_for
 from tests.support.prometheus import INTERVAL, raw
 from tests.support.receivers import EVALUATION, victoria_metrics, vmalert
@@ -117,6 +117,12 @@ def test_a_panel_shows_the_same(stored: Stored, title: str, way: str) -> None:
     elif not title.startswith("알림"):
         # When an alert is pending, each of those that evaluate the rules says at its own time.
         same(stored, expression, way, equals="5개" in title)
+
+
+def test_it_takes_the_queries_of_the_standards_names(stored: Stored) -> None:
+    """None of these metrics are there; an answer of 422 to what it cannot parse is an error."""
+    for expression in queries(HTTP).values():
+        query(stored.stores[PAIR], expression)
 
 
 @pytest.mark.parametrize("way", [PAIR, OTLP, SCRAPE])

@@ -48,14 +48,15 @@ def prometheus(
     # What the tutorial's outputs show stays the same.
     app["labels"] = {"instance": app["targets"][0]}
     app["targets"] = [f"127.0.0.1:{app_port}"]
-    (folder / "rules").mkdir()
-    for path in (ROOT / "prometheus/rules").glob("*.yml"):
+    for each in ("rules", "native"):
+        (folder / each).mkdir()
+    for path in (ROOT / "prometheus").glob("*/*.yml"):
         rules = yaml.safe_load(path.read_text())
         for group in rules["groups"]:
             for rule in group["rules"]:
                 if wait is not None and "for" in rule:
                     rule["for"] = wait
-        (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
+        (folder / path.parent.name / path.name).write_text(yaml.safe_dump(rules))
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(content))
     command = [
@@ -87,7 +88,7 @@ def pushed_prometheus(folder: Path, port: int | None = None) -> Iterator[str]:
     config = yaml.safe_load((ROOT / "prometheus/prometheus.push.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
-    config["rule_files"] = [str(ROOT / "prometheus/rules/*.yml")]
+    config["rule_files"] = [str(ROOT / "prometheus" / each) for each in config["rule_files"]]
     path = folder / "prometheus.push.yml"
     path.write_text(yaml.safe_dump(config))
     command = [
