@@ -147,7 +147,8 @@ def by_path(ask: Queries) -> Iterator[Panel]:
             "Click a path in the table to see that path alone.",
         ),
         [query(ask.heatmap(), "{{le}}", heatmap=True)],
-        size=SIZE,
+        # Without the panel of the durations there is nothing beside it.
+        size=SIZE if ask.has_first_byte else (24, 9),
         options={
             "calculate": False,
             "cellGap": 1,
