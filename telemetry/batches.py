@@ -1,5 +1,6 @@
 """What is recorded in batches, for those who look whether anything was recorded."""
 
+from collections.abc import Iterator
 from typing import Protocol
 from weakref import WeakSet
 
@@ -7,8 +8,11 @@ from weakref import WeakSet
 class Batch(Protocol):
     """Measurements that wait to be recorded together."""
 
-    def flush(self) -> bool:
-        """Record them now. Whether what callbacks tell changes as well."""
+    def flush(self) -> Iterator[None]:
+        """Record them in steps."""
+
+    def is_busy(self) -> bool:
+        """Whether something is going on, so that what callbacks tell changes as well."""
 
 
 batches: WeakSet[Batch] = WeakSet()

@@ -1,7 +1,7 @@
 """The request instruments of one meter provider, and the counts behind them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
@@ -76,10 +76,13 @@ class Series:
         if len(self._durations) >= _BATCH_SIZE:
             self.flush()
 
-    def flush(self) -> None:
-        """Record what waits. Several threads may: what one of them has, the others have not."""
+    def flush(self) -> bool:
+        """Record what waits, if anything does, and tell whether it did.
+
+        Several threads may: what one of them has, the others have not.
+        """
         if not self._durations:
-            return
+            return False
         for histogram, waiting in reversed(self._histograms):
             values = []
             try:
@@ -91,6 +94,7 @@ class Series:
                 histogram.add(values)
         for counter in self._counters:
             counter.add((len(values),))
+        return True
 
     def forget(self) -> None:
         """Have nothing that waits, as in a process that was forked."""
@@ -180,15 +184,20 @@ class RequestRecorder:
             self._series.setdefault(key, Series(counters, histograms))
         return self._series[key]
 
-    def flush(self) -> bool:
-        """Record what waits. Whether requests are in progress."""
+    def flush(self) -> Iterator[None]:
+        """Record what waits, in steps."""
         for series in list(self._series.values()):
-            series.flush()
+            if series.flush():
+                yield
+
+    def is_busy(self) -> bool:
+        """Whether requests are in progress."""
         return bool(self.in_progress)
 
     def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
         # The SDK asks observable instruments first, and the others then have all.
-        self.flush()
+        for _ in self.flush():
+            pass
         counts = Counter(each.labels_in_progress() for each in self.in_progress.copy())
         # What has had requests in progress goes on being shown when it has none.
         self._shown_in_progress.update(dict.fromkeys(each for each in counts if each is not None))

@@ -4,7 +4,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from math import frexp
 from threading import Lock
 from typing import Any
@@ -13,6 +13,7 @@ import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from telemetry.batches import batches
 from telemetry.compatibility.callbacks import guard_callbacks
 from telemetry.compatibility.series import Aggregations, Series
 from telemetry.logger import limited_logger
@@ -25,6 +26,9 @@ from telemetry.sdk.snapshot import OVERFLOW, Identity, Kind, Snapshot, Stream, c
 from telemetry.sdk.steps import Steps, result_of
 
 _logger = limited_logger(__name__)
+
+# So many series are collected in one step: some 0.1 ms.
+_STEP = 16
 
 _Definition = tuple[str, str, str, Kind, tuple[float, ...]]
 """What metrics have in common whose points can be added up, unless they are of two scopes."""
@@ -88,6 +92,10 @@ class Collection:
 
         It may be asked for by several at once, whose steps then alternate.
         """
+        # Later, callbacks would do it, each at once.
+        for batch in list(batches):
+            for _ in batch.flush():
+                yield False
         for instrument in aggregations.asynchronous():
             yield instrument.instrumentation_scope.name != METER or aggregations.lock.locked()
             with aggregations.lock:
@@ -119,15 +127,17 @@ class Collection:
         return [self._views[view] for _, view in views]
 
     def _collect(self, view: _View, began: int) -> Steps[None]:
-        for index, aggregation in view.series.changed():
+        changed = view.series.changed()
+        while some := list(islice(changed, _STEP)):
             with self._lock:
-                if index == len(view.points):
-                    view.keys.append("")
-                    view.points.append(None)
-                point = self._next(view, index, aggregation, began)
-                if point is not view.points[index]:
-                    view.points[index] = point
-                    view.shown = None
+                for index, aggregation in some:
+                    if index == len(view.points):
+                        view.keys.append("")
+                        view.points.append(None)
+                    point = self._next(view, index, aggregation, began)
+                    if point is not view.points[index]:
+                        view.points[index] = point
+                        view.shown = None
             yield False
 
     def _next(self, view: _View, index: int, aggregation: Any, began: int) -> Point | None:
@@ -143,12 +153,12 @@ class Collection:
             return None
         stream = view.stream = view.stream or _stream(view.series.scope, view.series.metric(new))
         try:
-            match before, new:
-                case Number(_, start, exemplars), (value,):
-                    return Number(self._number(stream, value), start, exemplars)
-                case Buckets(start=start, exemplars=exemplars), (counts, total, least, most):
-                    numbers = (real(total), sum(counts), real(least), real(most))
-                    return Buckets(counts, *numbers, start, exemplars)
+            if before is not None and type(new) is tuple:
+                if len(new) == 1:
+                    return Number(self._number(stream, new[0]), before.start, before.exemplars)
+                counts, total, least, most = new
+                numbers = real(total), sum(counts), real(least), real(most)
+                return Buckets(counts, *numbers, before.start, before.exemplars)
             key = view.keys[index] = view.keys[index] or key_of(attributes(new.attributes))
             point = self._point(stream, key, new, began, before)
         except Exception as error:

@@ -240,9 +240,12 @@ class Service:
         if self._worker is None:
             return
         with self._lock:
-            busy, now = [batch.flush() for batch in list(batches)], time.monotonic()
+            for batch in list(batches):
+                for _ in batch.flush():
+                    pass
+            busy, now = any(batch.is_busy() for batch in list(batches)), time.monotonic()
             lately = has_measured_lately(self._reader, self._gauges)
-            collects = any(busy) or lately or now >= self._due
+            collects = busy or lately or now >= self._due
             if collects:
                 self._collect_all()
             if collects or now >= self._shown + _CHECK or self._worker.failed:

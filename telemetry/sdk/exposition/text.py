@@ -34,6 +34,8 @@ _MAX_EXEMPLAR_LENGTH = 128
 
 # So many series are handed over together: some 50 KB of histograms, for which gzip needs 0.2 ms.
 _SLICE = 32
+# So many are written in one step: some 0.1 ms.
+_STEP = 16
 
 
 class _Series(NamedTuple):
@@ -53,8 +55,8 @@ class _Family:
     sample: str  # The name of its samples but for a histogram's suffixes.
     header: str
     unit: str
-    # The labels that tell a stream from the others, and its bounds as text.
-    streams: Sequence[tuple[Identity, Mapping[str, str], Sequence[str]]]
+    # The labels that tell a stream from the others, and how its buckets are written.
+    streams: Sequence[tuple[Identity, Mapping[str, str], str]]
     # Only OpenMetrics has exemplars, and lines that say when a series began.
     created: bool
     exemplars: bool
@@ -166,7 +168,7 @@ class TextWriter:
             (
                 each.identity,
                 {} if each.scope == first.scope else {_SCOPE_LABEL: each.scope},
-                [*map(floatToGoString, each.bounds), "+Inf"],
+                "\n".join(f"{bound} %d" for bound in (*map(floatToGoString, each.bounds), "+Inf")),
             )
             for each in group
         ]
@@ -174,22 +176,23 @@ class TextWriter:
 
     def _series(self, family: _Family, snapshot: Snapshot) -> Iterator[Sequence[bytes]]:
         shown: dict[str, tuple[Stream, _Series]] = {}
-        for identity, extra, bounds in family.streams:
+        for identity, extra, buckets in family.streams:
             stream = snapshot.streams[identity]
             known, kept = family.series.get(identity, {}), dict[str, _Series]()
             for key, point in stream.points.items():
                 series = known.get(key)
                 if series is None or series.point is not point:
                     labels = series[:2] if series else _labels_of(stream, key, extra)
-                    series = _Series(*labels, point, _lines(family, bounds, *labels, point))
-                    yield []
+                    series = _Series(*labels, point, _lines(family, buckets, *labels, point))
                 kept[key] = series
+                if not len(kept) % _STEP:
+                    yield []
                 other = shown.get(series.labels)
                 if other is None:
                     shown[series.labels] = stream, series
                 elif other[0].adds_up_with(stream):
                     point = combined(stream.kind, other[1].point, point)
-                    lines = _lines(family, bounds, *series[:2], point)
+                    lines = _lines(family, buckets, *series[:2], point)
                     shown[series.labels] = stream, _Series(*series[:2], point, lines)
                 else:
                     leave_out(stream, family.name)
@@ -214,26 +217,30 @@ def _labels_of(stream: Stream, key: str, extra: Mapping[str, str]) -> tuple[str,
     return intern(_braces(labels)), "".join(f"{each}," for each in labels if each < "le=")
 
 
-def _lines(family: _Family, bounds: Sequence[str], labels: str, before: str, point: Point) -> bytes:
+def _lines(family: _Family, buckets: str, labels: str, before: str, point: Point) -> bytes:
     """All lines of a series; of a histogram, those of the buckets come first."""
     name = family.sample
     if isinstance(point, Buckets):
         after = labels[len(before) + 1 : -1]
-        start, end = f'{name}_bucket{{{before}le="', f'",{after}}}' if after else '"}'
-        counts = zip(bounds, accumulate(point.counts), strict=True)
-        lines = [f"{start}{bound}{end} {count}.0\n" for bound, count in counts]
+        start, end = f'{name}_bucket{{{before}le="', f'",{after}}} ' if after else '"} '
+        # Labels may have spaces, but no line feeds.
+        lines = (buckets % tuple(accumulate(point.counts))).replace(" ", end)
+        lines = f"{start}{lines}".replace("\n", f".0\n{start}") + ".0\n"
         # A sum of negative values can fall, which a counter's must not: OpenMetrics 1.0.
-        if not bounds[0].startswith("-"):
-            total = f"{name}_count{labels} {point.total}.0\n"
-            lines += total, f"{name}_sum{labels} {_number(point.sum)}\n"
+        if not buckets.startswith("-"):
+            lines += (
+                f"{name}_count{labels} {point.total}.0\n{name}_sum{labels} {_number(point.sum)}\n"
+            )
     elif isinstance(point, Number):
-        lines = [f"{name}{labels} {_number(point.value)}\n"]
+        lines = f"{name}{labels} {_number(point.value)}\n"
     if family.created:
-        lines.append(f"{family.name}_created{labels} {point.start / 1000:.3f}\n")
-    if family.exemplars:
+        lines += f"{family.name}_created{labels} {point.start / 1000:.3f}\n"
+    if family.exemplars and point.exemplars:
+        each_line = lines.split("\n")
         for each in point.exemplars:
-            lines[each.bucket] = f"{lines[each.bucket][:-1]}{_exemplar(each)}\n"
-    return "".join(lines).encode()
+            each_line[each.bucket] += _exemplar(each)
+        lines = "\n".join(each_line)
+    return lines.encode()
 
 
 def _exemplar(exemplar: Exemplar) -> str:
