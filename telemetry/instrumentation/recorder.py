@@ -196,7 +196,7 @@ class RequestRecorder:
 
     def _observe_in_progress(self, _: CallbackOptions) -> Iterable[Observation]:
         # The SDK asks observable instruments first, and the others then have all.
-        for _ in self.flush():
+        for _step in self.flush():
             pass
         counts = Counter(each.labels_in_progress() for each in self.in_progress.copy())
         # What has had requests in progress goes on being shown when it has none.

@@ -1,7 +1,7 @@
 """Exponential histograms with classic buckets, as text has them."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf, ldexp
 from typing import Any
@@ -13,6 +13,30 @@ from telemetry.sdk.steps import Steps, result_of
 # What a series counts up to a bound is missing in a sum with series that have the bound. Of
 # durations, all have those from 1 ms to 16 s.
 _ALWAYS = {"s": (-9, 4)}
+
+
+class Classic(Buckets):
+    """Classic buckets, and the exponential histogram that they were made of."""
+
+    native: Exponential
+
+    @classmethod
+    def sum_of(cls, points: Iterable[Buckets]) -> Buckets:
+        """The sum of several: without a native histogram where one of them has none."""
+        points = list(points)
+        total = Buckets.sum_of(points)
+        natives = [each.native for each in points if isinstance(each, Classic)]
+        return (
+            _with_native(total, Exponential.sum_of(natives))
+            if len(natives) == len(points)
+            else total
+        )
+
+
+def _with_native(buckets: Buckets, native: Exponential) -> Classic:
+    classic = Classic(*buckets)
+    classic.native = native
+    return classic
 
 
 @dataclass(slots=True)
@@ -90,7 +114,7 @@ def _buckets(point: Exponential, octaves: Mapping[int, int], bounds: tuple[float
     counts[0] += point.total - sum(counts)
     exemplars = [each._replace(bucket=bisect_left(bounds, each.value)) for each in point.exemplars]
     numbers = point.sum, point.total, point.min, point.max, point.start
-    return Buckets(counts, *numbers, newest(exemplars))
+    return _with_native(Buckets(counts, *numbers, newest(exemplars)), point)
 
 
 def _power(exponent: int) -> float:

@@ -24,7 +24,7 @@ from telemetry.compatibility.prometheus import collectors_of, is_opentelemetrys
 from telemetry.logger import limited_logger
 from telemetry.sdk import health
 from telemetry.sdk.callbacks import calling
-from telemetry.sdk.exposition.text import names_of
+from telemetry.sdk.exposition.families import names_of
 
 _logger = limited_logger(__name__)
 _warn_once = cache(_logger.warning)

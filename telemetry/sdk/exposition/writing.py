@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import generate_latest
 
 from telemetry.sdk.exposition.classic import ClassicBuckets
+from telemetry.sdk.exposition.families import FamilyWriter
 from telemetry.sdk.exposition.native import NativeWriter
 from telemetry.sdk.exposition.negotiation import Exposition
 from telemetry.sdk.exposition.page import Add
@@ -32,8 +33,11 @@ class PageWriter:
     def __init__(self) -> None:
         # prometheus_client's own variable: without these lines the page has fewer series.
         created = os.environ.get(_CREATED, "").strip().lower() not in ("true", "1", "t")
-        self._text, self._openmetrics = TextWriter(False), TextWriter(True, created)
-        self._native = NativeWriter()
+        self._writers: dict[Exposition, FamilyWriter] = {
+            Exposition.TEXT: TextWriter(False),
+            Exposition.OPENMETRICS: TextWriter(True, created),
+            Exposition.PROTOBUF: NativeWriter(),
+        }
         self._classic = ClassicBuckets()
 
     def steps(
@@ -44,12 +48,7 @@ class PageWriter:
         further = registry if shows_registry else lambda _: b""
         about = reading.resource.attributes
         classic = yield from self._classic.steps(reading.snapshot)
-        if exposition is Exposition.PROTOBUF:
-            slices = self._native.slices(reading.snapshot, classic, about, further)
-        else:
-            writer = self._openmetrics if exposition is Exposition.OPENMETRICS else self._text
-            slices = writer.slices(classic, about, further)
-        for parts in slices:
+        for parts in self._writers[exposition].slices(classic, about, further):
             if parts is None:
                 yield shows_registry and has_collectors()
             else:

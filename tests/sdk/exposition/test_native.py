@@ -47,7 +47,7 @@ class Metrics:
 
     def page(self, snapshot: Snapshot | None = None) -> protobuf.Page:
         snapshot = snapshot or self.snapshot()
-        return protobuf.decode(self._writer.write(snapshot, self._classic.of(snapshot), {"a.b": 1}))
+        return protobuf.decode(self._writer.write(self._classic.of(snapshot), {"a.b": 1}))
 
 
 def openmetrics(text: str) -> tuple[Any, Any, Any]:

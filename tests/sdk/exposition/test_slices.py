@@ -81,7 +81,7 @@ def test_others_get_their_turn_between_two_slices(
 ) -> None:
     monkeypatch.setattr(module, "_SLICE", 0)
     counter = measured.provider.get_meter("x").create_counter("many")
-    for number in range(100):
+    for number in range(1_500):
         counter.add(1, {"number": number})
 
     async def turns() -> int:
@@ -91,7 +91,7 @@ def test_others_get_their_turn_between_two_slices(
             turns += 1
             counter.add(1, {"number": 0})
             await asyncio.sleep(0)
-        assert len(values(parse((await task)[1]["body"].decode()), "many_total")) == 100
+        assert len(values(parse((await task)[1]["body"].decode()), "many_total")) == 1_500
         return turns
 
     assert asyncio.run(turns()) > 100

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from telemetry.compatibility.prometheus import prometheus_names
 from telemetry.logger import OncePerMinute
 from telemetry.sdk.collection import Collection
-from telemetry.sdk.exposition import text as module
+from telemetry.sdk.exposition import families as module
 from telemetry.sdk.exposition.text import TextWriter
 from telemetry.sdk.snapshot import Snapshot
 from tests.support.versions import needs
