@@ -80,7 +80,7 @@ def _add_to_sum(aggregation: Any, values: Sequence[float]) -> None:
 def _add_to_histogram(aggregation: Any, values: Sequence[float]) -> None:
     bounds = aggregation._boundaries
     # Many values and few buckets: looking for the bounds among the values takes a third as long.
-    ordered = sorted(values)
+    ordered = sorted(values) if len(values) > 1 else values
     least, most = ordered[0], ordered[-1]
     last = bisect_left(bounds, most)
     below = 0
@@ -95,8 +95,10 @@ def _add_to_histogram(aggregation: Any, values: Sequence[float]) -> None:
         counts[last] += len(ordered) - below
         aggregation._sum += sum(values)
         if aggregation._record_min_max:
-            aggregation._min = min(aggregation._min, least)
-            aggregation._max = max(aggregation._max, most)
+            if least < aggregation._min:
+                aggregation._min = least
+            if most > aggregation._max:
+                aggregation._max = most
 
 
 def _aggregations_of(real: Any, storages: Any, attributes: Mapping[str, str]) -> Iterator[Any]:

@@ -105,13 +105,14 @@ class Series:
         Of one whose last point is known, and which has no exemplars, that is a tuple: the sum or,
         of a histogram, the counts, the sum, the least and the greatest value.
         """
-        point: Any = None
         if is_known and self._advances and not getattr(aggregation._reservoir, _EXEMPLARS, True):
-            point = _advanced(aggregation)
-        if point is None:
-            from opentelemetry.sdk.metrics.export import AggregationTemporality
+            advanced = _advanced(aggregation)
+            if advanced is not None:
+                self._seen[index] = aggregation._previous_value
+                return advanced
+        from opentelemetry.sdk.metrics.export import AggregationTemporality
 
-            point = aggregation.collect(AggregationTemporality.CUMULATIVE, 0)
+        point = aggregation.collect(AggregationTemporality.CUMULATIVE, 0)
         if self._state is not None:
             self._seen[index : index + 1] = [self._state(aggregation)[1]]
         return point

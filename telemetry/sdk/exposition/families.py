@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json import dumps
-from typing import Any, NamedTuple
+from typing import Any
 
 from telemetry.compatibility.prometheus import prometheus_names
 from telemetry.logger import limited_logger
@@ -33,7 +33,8 @@ _STEP = 16
 Labels = Sequence[tuple[str, str]]
 
 
-class _Series(NamedTuple):
+@dataclass(slots=True)
+class _Series:
     """A series as it was written last."""
 
     identity: Identity
@@ -178,33 +179,30 @@ class FamilyWriter(ABC):
         self, family: Family, snapshot: Snapshot
     ) -> Generator[Sequence[bytes], None, Sequence[bytes]]:
         shown: dict[Any, _Series] = {}
-        reserved = "le" if family.kind == Kind.HISTOGRAM else ""
         for identity, extra, bounds in family.streams:
             stream = snapshot.streams[identity]
-            known, kept = family.series.get(identity, {}), dict[str, _Series]()
+            known = family.series.setdefault(identity, {})
             for key, point in stream.points.items():
                 series = known.get(key)
-                if series is None or series.point is not point:
-                    labels = (
-                        series.labels
-                        if series
-                        else self.labels(label_pairs(attributes_of(key), extra, reserved=reserved))
-                    )
+                if series is None:
+                    labels = self.labels(_labels_of(stream, key, extra))
                     written = self.series(family, bounds, labels, point)
-                    series = _Series(identity, labels, point, written)
-                kept[key] = series
-                if not len(kept) % _STEP:
-                    yield []
+                    series = known[key] = _Series(identity, labels, point, written)
+                elif series.point is not point:
+                    series.written = self.series(family, bounds, series.labels, point)
+                    series.point = point
                 other = shown.setdefault(series.labels, series)
                 if other is series:
-                    continue
-                if snapshot.streams[other.identity].adds_up_with(stream):
+                    if not len(shown) % _STEP:
+                        yield []
+                elif snapshot.streams[other.identity].adds_up_with(stream):
                     point = combined(stream.kind, other.point, point)
                     written = self.series(family, bounds, series.labels, point)
                     shown[series.labels] = _Series(identity, series.labels, point, written)
                 else:
                     leave_out(stream, family.name)
-            family.series[identity] = kept
+            if len(known) > len(stream.points):
+                family.series[identity] = {key: known[key] for key in stream.points}
         return [series.written for series in shown.values()]
 
 
@@ -248,6 +246,11 @@ def _name(stream: Stream) -> str:
 def _type(stream: Stream) -> str:
     # Prometheus has no up-down counter.
     return stream.kind if stream.kind in (Kind.COUNTER, Kind.HISTOGRAM) else "gauge"
+
+
+def _labels_of(stream: Stream, key: str, extra: Mapping[str, str]) -> Labels:
+    reserved = "le" if stream.kind == Kind.HISTOGRAM else ""
+    return label_pairs(attributes_of(key), extra, reserved=reserved)
 
 
 def label_pairs(
