@@ -108,7 +108,7 @@ class Series:
         if is_known and self._advances and not getattr(aggregation._reservoir, _EXEMPLARS, True):
             advanced = _advanced(aggregation)
             if advanced is not None:
-                self._seen[index] = aggregation._previous_value
+                self._seen[index : index + 1] = [aggregation._previous_value]
                 return advanced
         from opentelemetry.sdk.metrics.export import AggregationTemporality
 

@@ -92,7 +92,7 @@ class Collection:
 
         It may be asked for by several at once, whose steps then alternate.
         """
-        # Later, callbacks would do it, each at once.
+        # Otherwise a callback records all of it at once, which takes milliseconds.
         for batch in list(batches):
             for _ in batch.flush():
                 yield False

@@ -26,11 +26,9 @@ class Classic(Buckets):
         points = list(points)
         total = Buckets.sum_of(points)
         natives = [each.native for each in points if isinstance(each, Classic)]
-        return (
-            _with_native(total, Exponential.sum_of(natives))
-            if len(natives) == len(points)
-            else total
-        )
+        if len(natives) < len(points):
+            return total
+        return _with_native(total, Exponential.sum_of(natives))
 
 
 def _with_native(buckets: Buckets, native: Exponential) -> Classic:
