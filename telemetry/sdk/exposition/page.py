@@ -26,7 +26,7 @@ Add = Callable[[Sequence[bytes]], object]
 """Takes the next parts of a page."""
 
 # In seconds. Where a loop is busy, each slice has to wait for all requests that are there.
-_SLICE = 0.003
+_SLICE = 0.002
 # Bytes that are compressed together, as small parts become larger: some 0.3 ms.
 _CHUNK = 65_536
 _COOLDOWN = 4
@@ -47,7 +47,7 @@ class Writing(NamedTuple):
 
 
 class Page:
-    """Has the page written in the event loop that a scrape has come to, in slices of 3 ms.
+    """Has the page written in the event loop that a scrape has come to, in slices of 2 ms.
 
     A step that may block, as the callbacks of users do, is made in a thread. Scrapes that ask while
     a page of the same format is being written share it. In a flood of scrapes a page is followed by
