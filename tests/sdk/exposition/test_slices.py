@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, Metric
 from prometheus_client.registry import Collector
 from starlette.types import Message
 
+from telemetry.instrumentation.recorder import recorder_of
 from telemetry.sdk.exposition import page as module
 from telemetry.sdk.exposition.answer import Answer
 from telemetry.sdk.exposition.negotiation import Exposition
@@ -95,6 +96,27 @@ def test_others_get_their_turn_between_two_slices(
         return turns
 
     assert asyncio.run(turns()) > 100
+
+
+def test_so_they_do_while_what_requests_left_to_record_is_recorded(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SLICE", 0)
+    recorder = recorder_of(measured.provider)
+    for number in range(400):
+        recorder.series("GET", f"/{number}", 200).record(0.1, 0.1)
+
+    async def turns() -> int:
+        task = asyncio.create_task(exchange(measured.app, "/metrics"))
+        turns = 0
+        while not task.done():
+            turns += 1
+            await asyncio.sleep(0)
+        found = values(parse((await task)[1]["body"].decode()), "app_requests_total")
+        assert len(found) == 401
+        return turns
+
+    assert asyncio.run(turns()) > 400
 
 
 def test_a_page_whose_event_loop_was_closed_holds_up_no_other(
