@@ -177,8 +177,8 @@ def operation() -> Iterator[Panel]:
         Text(
             "마지막으로 수집되거나 푸시된 뒤 지난 시간(1시간까지). 주기보다 길어지면 수집이나 "
             "푸시가 실패하고 있는 것입니다.",
-            "Time since the last scrape or push, up to an hour. Longer than their interval means "
-            "that they fail.",
+            "Time since the last scrape or push, up to an hour. If it exceeds their interval, "
+            "scrapes or pushes are failing.",
         ),
         *worst(ages[0], ages[1], NAME),
         unit="s",

@@ -36,10 +36,10 @@ from grafana.dashboards.queries import (
 LAST_BOUND = 10
 """Of the histograms of seconds: a quantile beyond it is only known to be above."""
 GUESS = Text(
-    " 네이티브 히스토그램이 아니면 백분위수는 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 "
-    "구분하지 못합니다.",
-    " Quantiles of classic histograms are estimated from the bounds: below 5 ms and above 10 s "
-    "they are only a guess.",
+    " 백분위수는 버킷 경계로 추정한 값이므로 5ms 미만과 10초 초과는 구분하지 못합니다"
+    "(네이티브 히스토그램 제외).",
+    " Quantiles are estimated from the bounds of the buckets: below 5 ms and above 10 s they are "
+    "only a guess, unless the histograms are native.",
 )
 STATE = (
     f"100 * avg(up{{{CHOSEN}}}"

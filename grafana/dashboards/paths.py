@@ -141,9 +141,9 @@ def by_path(ask: Queries) -> Iterator[Panel]:
         "heatmap",
         Text("선택한 경로의 지연 시간 분포", "Latency of the chosen paths"),
         Text(
-            "시간대별 지연 시간 분포. 색이 뚜렷할수록 요청이 많습니다. 위 표에서 경로를 누르면 그 "
-            "경로의 분포만 나옵니다.",
-            "How many responses began after how long. The stronger the colour, the more of them. "
+            "시간에 따른 지연 시간의 분포. 색이 뚜렷할수록 요청이 많습니다. 위 표에서 경로를 "
+            "누르면 그 경로의 분포만 나옵니다.",
+            "How the latency is distributed over time. The stronger the colour, the more requests. "
             "Click a path in the table to see that path alone.",
         ),
         [query(ask.heatmap(), "{{le}}", heatmap=True)],

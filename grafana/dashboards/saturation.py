@@ -137,10 +137,10 @@ def saturation(ask: Queries) -> Iterator[Panel]:
         Text("워커 스레드", "Worker threads"),
         Text(
             "def 엔드포인트가 실행되는 스레드 중 사용 중인 수, 빈 스레드를 기다리는 호출 수, "
-            "스레드 수의 한도. 가장 바쁜 워커의 값이며, 어느 인스턴스인지는 위에서 골라 봅니다.",
-            "Threads in which def endpoints run that are in use, calls that wait for one, and how "
-            "many threads there may be: of the busiest worker. Choose an instance above to see "
-            "which one it is.",
+            "스레드 수의 한도. 가장 바쁜 워커의 값이며, 어느 인스턴스인지는 위에서 선택해 "
+            "찾습니다.",
+            "Threads for def endpoints that are in use, calls that wait for one, and the limit of "
+            "threads: of the busiest worker. Choose instances above to see which one has it.",
         ),
         *(
             query(f"max({most(f'app_thread_pool_{each}', RATE)})", legend)
