@@ -1,8 +1,9 @@
-"""Every private name of other packages that this one leans on, in modules by package.
+"""All private names of other packages that this one uses, in a module for each package.
 
-A module names the version that its names were seen in. Nothing is imported before it is needed,
-and nothing fails when a name has moved: what it is for is missing then, and one log line says so.
-Each name has a test in tests/compatibility/ that fails when it moves.
+A module says in which version its names were seen. Nothing is imported before it is needed, and
+nothing fails when a name has moved: what needs the name is missing then, which one log line says.
+"Without it" in a docstring tells what is different then. Each name has a test in
+tests/compatibility/ that fails when it moves.
 
 What this package changes in objects of other packages, from `telemetry.instrument` on:
 

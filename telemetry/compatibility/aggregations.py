@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from threading import Lock, RLock
 from typing import Any
 
-# Off for tests, all of which pass both ways: by the SDK's own methods, and straight to what it
-# aggregates.
+# Tests switch it off, since all must pass both ways: through the SDK's own methods, and with direct
+# access to its aggregations.
 DIRECT = os.environ.get("_TELEMETRY_DIRECT") != "false"
 
 
 def consumer_of(reader: object) -> Any:
-    """What hands the values of instruments on to the readers of a meter provider."""
+    """The SDK's measurement consumer, which hands the values of instruments to all readers."""
     return getattr(getattr(reader, "_collect", None), "__self__", None)
 
 
@@ -25,7 +25,7 @@ def _instruments_of(reader: object) -> Iterator[tuple[Any, Any]]:
 
 
 def _recorded(reader: object) -> Iterator[tuple[Any, list[Any]]]:
-    """What was recorded for a reader, view by view, beside what callbacks tell."""
+    """The aggregations of each view of a reader, without those of observable instruments."""
     for instrument, match in _instruments_of(reader):
         aggregations = list(match._attributes_aggregation.values())
         if aggregations and not hasattr(instrument, "_callbacks"):
@@ -33,14 +33,14 @@ def _recorded(reader: object) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def has_measured(reader: object) -> bool:
-    """Whether something was recorded, beside what callbacks tell. Without it, nothing ever was."""
+    """Whether an instrument without callbacks has recorded anything. Without it, none ever has."""
     return any(True for _ in _recorded(reader))
 
 
 def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
-    """The same, since a reader has collected; what is unknown is taken to have been recorded.
+    """The same since the last collection; an unknown kind of aggregation counts as recorded.
 
-    The SDK does not tell of gauges: in `gauges` is what they had when this was called last.
+    The SDK does not tell whether a gauge was set: `gauges` keeps their values from call to call.
     """
     lately = False
     for match, aggregations in _recorded(reader):
@@ -57,10 +57,10 @@ def has_measured_lately(reader: object, gauges: dict[Any, Any]) -> bool:
 
 
 def forget_measurements(reader: object) -> Callable[[], None]:
-    """Have a reader begin at zero in a forked process; the result has callbacks called again.
+    """Have a reader begin at zero in a forked process; calling the result enables callbacks again.
 
-    It asks for none of the SDK's locks, which another thread may have held when the process was
-    forked. Without it, the process has what was measured before as well.
+    It takes none of the SDK's locks, which another thread may have held when the process was
+    forked. Without it, the process also counts what was measured before.
     """
     for _, match in _instruments_of(reader):
         match._lock = Lock()
@@ -71,7 +71,7 @@ def forget_measurements(reader: object) -> Callable[[], None]:
     for storage in consumer._reader_storages.values():
         storage._lock = RLock()
     consumer._lock = Lock()
-    # Another mapping, by which a `Bound` sees that its aggregations are others.
+    # A new mapping tells each `Bound` to look for its aggregations again.
     consumer._reader_storages = dict(consumer._reader_storages)
     instruments, consumer._async_instruments = consumer._async_instruments, []
     return lambda: consumer._async_instruments.extend(instruments)

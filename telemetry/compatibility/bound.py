@@ -1,4 +1,4 @@
-"""Values that are added straight to the aggregations of OpenTelemetry's SDK, 1.45."""
+"""Values that are added directly to the aggregations of OpenTelemetry's SDK, 1.45."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ class Bound:
     """A counter or a histogram with its attributes, for many values that belong to no span.
 
     OpenTelemetry's specification has bound instruments since 1.57, the SDK has none yet. This adds
-    to the SDK's own aggregations, those of all readers and views, where all of them are what they
-    are known to be. Everything else, and the first values after readers have come or gone, goes
-    through the instrument's own method.
+    to the SDK's aggregations of all readers and views, if all of them are of the types expected
+    here. Everything else, and the first values after readers were added or removed, goes through
+    the instrument's own method.
     """
 
     __slots__ = ("_add", "_aggregations", "_attributes", "_consumer", "_instrument", "_storages")
@@ -33,18 +33,18 @@ class Bound:
 
     @property
     def is_direct(self) -> bool:
-        """Whether values go straight to aggregations, none of which has an exemplar of them."""
+        """Whether values are added directly to aggregations, which makes no exemplars."""
         return self._aggregations is not None
 
     def record(self, value: float) -> None:
-        """Add a value that the present span may be an example of."""
+        """Add a value by the instrument's own method: the current span may become its exemplar."""
         instrument = self._instrument
         add = instrument.add if isinstance(instrument, Counter) else instrument.record
         add(value, self._attributes)
         self._resolve()
 
     def add(self, values: Sequence[float]) -> None:
-        """Add each of the values, none of which is negative or of the present span."""
+        """Add values, none of them negative, that have nothing to do with the current span."""
         direct = self._aggregations
         if direct is not None and self._consumer._reader_storages is self._storages:
             # Where instruments can be switched off at all.
@@ -61,7 +61,7 @@ class Bound:
             context.detach(token)
 
     def _resolve(self) -> None:
-        """Find the aggregations, once a value was added, if there are other readers than before."""
+        """Look for the aggregations again if readers have changed; a value was added before."""
         real = getattr(self._instrument, "_real_instrument", None) or self._instrument
         consumer = getattr(real, "_measurement_consumer", None)
         storages = getattr(consumer, "_reader_storages", None)
@@ -102,7 +102,7 @@ def _add_to_histogram(aggregation: Any, values: Sequence[float]) -> None:
 
 
 def _aggregations_of(real: Any, storages: Any, attributes: Mapping[str, str]) -> Iterator[Any]:
-    """The aggregations that a value has just been added to; a TypeError where one is another's."""
+    """The aggregations that a value was just added to; a TypeError if one is not the SDK's."""
     from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
     from opentelemetry.sdk.metrics._internal import _view_instrument_match, aggregation
 

@@ -10,9 +10,10 @@ _logger = limited_logger(__name__)
 
 
 def guard_callbacks(guard: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Have each callback replaced by what `guard` makes of its instrument's name and of itself.
+    """Replace each callback by what `guard` returns for its instrument's name and the callback.
 
-    Without it, one that raises SystemExit ends the collecting thread, and none that hangs is named.
+    Without it, a callback that raises SystemExit ends the collecting thread, and no log line names
+    one that hangs.
     """
     try:
         from opentelemetry.sdk.metrics._internal.instrument import _Asynchronous

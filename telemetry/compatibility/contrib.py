@@ -9,7 +9,7 @@ def is_instrumented_by_contrib(app: object) -> bool:
 
 
 def exclude_from_contrib(stack: object, *expressions: str) -> None:
-    """Have contrib's middleware in a stack, if any, leave out URLs in which one is found.
+    """Have contrib's middleware in a stack, if any, leave out URLs that match an expression.
 
     Without it, all are measured.
     """
@@ -24,7 +24,7 @@ def exclude_from_contrib(stack: object, *expressions: str) -> None:
 
 
 def handler_class() -> Any:
-    """OpenTelemetry's handler for Python's logging; of the SDK, deprecated since, with 0.51b0."""
+    """OpenTelemetry's handler for Python's logging. With 0.51b0, the SDK's, deprecated since."""
     try:
         from opentelemetry.instrumentation.logging.handler import LoggingHandler
     except ImportError:

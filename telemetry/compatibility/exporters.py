@@ -24,7 +24,7 @@ _LOGGERS = (
 
 
 def when_an_export_fails(reader: object, do: Callable[[], None]) -> None:
-    """Have a function called when the exporter of a periodic reader fails, which does not tell."""
+    """Have a function called when a periodic reader's exporter fails, which the reader hides."""
     exporter: Any = getattr(reader, "_exporter", None)
     if exporter is None:
         return
@@ -51,9 +51,9 @@ def limit_foreign_loggers() -> None:
 
 
 def can_send_no_recorded_value(reader: object, ended: type) -> bool:
-    """Have a reader's OTLP exporter send data of the class `ended` with the flag for no value.
+    """Have a reader's OTLP exporter set the flag for no value on points of the class `ended`.
 
-    Neither the SDK's data nor the exporters' encoder have it. False for other exporters.
+    The SDK's data cannot express that flag, so it is set after encoding. False for other exporters.
     """
     exporter = getattr(reader, "_exporter", None)
     module = sys.modules.get(type(exporter).__module__)

@@ -9,9 +9,9 @@ _logger = limited_logger(__name__)
 
 
 def switch_off_native_metrics(app: object) -> bool:
-    """Have FastAPI record no ``http.server.*`` metrics for an app that has no provider for them.
+    """Keep FastAPI from recording ``http.server.*`` in an app without a meter provider of its own.
 
-    It does as soon as there is a global provider, at several times the cost of ours. Its spans and
+    It does so once there is a global provider, at several times the cost of `app_*`. Its spans and
     exporters stay. Returns whether ``FASTAPI_OTEL_AUTO_CONFIGURE=true`` had asked for the metrics.
     """
     native = getattr(app, "_native_telemetry", None)
@@ -40,9 +40,9 @@ def has_native_metrics(app: object) -> bool:
 
 
 def flush_with_fastapi(flush: Callable[[], object]) -> None:
-    """Have FastAPI call a function when a lifespan ends that has begun already.
+    """Have FastAPI call a function at the end of a lifespan that has already begun.
 
-    Nothing public comes between its end and the server; FastAPI flushes its own exporters then.
+    There is no public hook at that time, at which FastAPI flushes its own exporters.
     """
     try:
         from fastapi.telemetry._runtime import _owned

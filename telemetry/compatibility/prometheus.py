@@ -12,7 +12,7 @@ _logger = limited_logger(__name__)
 
 @cache
 def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]:
-    """How the Prometheus exporter writes names of metrics and labels, and units (else: none)."""
+    """The Prometheus exporter's functions for metric names, label names and units."""
     try:
         from opentelemetry.exporter.prometheus._mapping import (
             map_unit,
@@ -30,10 +30,10 @@ def prometheus_names() -> tuple[Callable[[str], str], Callable[[str], str], Call
 
 
 def is_opentelemetrys(collector: object) -> bool:
-    """Whether a collector is a `PrometheusMetricReader`'s, which would be collected once more."""
+    """Whether a collector is a `PrometheusMetricReader`'s, whose metrics would be shown twice."""
     return type(collector).__module__.startswith("opentelemetry.exporter.prometheus")
 
 
 def collectors_of(registry: Any) -> Sequence[Any]:
-    """The collectors of a registry. Without it, one that raises costs what the others have, too."""
+    """The collectors of a registry. Without it, one that raises costs the metrics of all."""
     return list(getattr(registry, "_collector_to_names", [registry]))

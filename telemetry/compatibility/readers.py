@@ -60,7 +60,7 @@ def when_reader_is_added(provider: Any, added: Callable[[Any], object]) -> None:
 def without_exponential_histograms(provider: Any, reader: Any) -> None:
     """Have a reader collect explicit buckets where a view of its provider has exponential ones.
 
-    Logfire has such a view. Without it, those histograms are not on a page of text.
+    Logfire has such a view. Without it, their classic buckets have powers of two as bounds.
     """
     from opentelemetry.sdk.metrics.view import (
         DefaultAggregation,
@@ -78,11 +78,14 @@ def without_exponential_histograms(provider: Any, reader: Any) -> None:
         config = storage._sdk_config
         storage._sdk_config = replace(config, views=[explicit(view) for view in config.views])
     except (AttributeError, KeyError, TypeError):
-        _logger.warning("Exponential histograms are not shown on /metrics: the SDK has changed")
+        _logger.warning(
+            "Histograms that a View makes exponential have powers of two as bounds on /metrics: "
+            "the SDK has changed"
+        )
 
 
 def resource_of(provider: object) -> Any:
-    """The resource of a provider. Without it, the resource of what is collected is taken."""
+    """The resource of a provider. Without it, that of the collected metrics is used."""
     return getattr(getattr(provider, "_sdk_config", None), "resource", None)
 
 
@@ -101,9 +104,9 @@ def has_exponential_histograms(reader: object) -> bool:
 def redirect(
     reader: Any, receive: Callable[..., None], collect: Callable[..., None] | None = None
 ) -> Callable[..., None]:
-    """Have `receive` take what a reader collects, and `collect` called in its `collect`'s place.
+    """Hand what a reader collects to `receive`, and call `collect` instead of the reader's own.
 
-    Returns what has taken it so far: that of a periodic reader exports it.
+    Returns what received it so far, which exports in the case of a periodic reader.
     """
     before: Callable[..., None] = reader._receive_metrics
     reader._receive_metrics = receive

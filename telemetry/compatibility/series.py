@@ -11,8 +11,8 @@ from opentelemetry.metrics import CallbackOptions, Counter, ObservableCounter, S
 from telemetry.compatibility import aggregations
 from telemetry.compatibility.aggregations import consumer_of
 
-# Of a synchronous instrument's aggregation: what is None where nothing was recorded since it was
-# collected, and what is another object where it was collected by somebody else.
+# Two attributes of the aggregations of synchronous instruments: the first is None if nothing was
+# recorded since the last collection, the second is a new object if others have collected.
 _STATES = {
     "_SumAggregation": attrgetter("_value", "_previous_value"),
     "_ExplicitBucketHistogramAggregation": attrgetter("_value", "_previous_value"),
@@ -24,7 +24,7 @@ _UNSEEN = object()
 
 
 class Aggregations:
-    """What the `collect` of a reader reads: first callbacks, and then all views of instruments."""
+    """What a reader's `collect` reads: first all callbacks, then all views of instruments."""
 
     def __init__(self, reader: object) -> None:
         self._consumer = consumer_of(reader)
@@ -45,22 +45,22 @@ class Aggregations:
             self._storage.consume_measurement(each, sampled)
 
     def views(self, instrument: Any = None) -> Sequence[tuple[Any, Any]]:
-        """Each instrument that something was recorded by, or one, with each of its views."""
+        """Each instrument that has recorded anything, or the given one, with each of its views."""
         found = self._storage._instrument_view_instrument_matches
         of = list(found.items()) if instrument is None else [(instrument, found.get(instrument))]
         return [(each, view) for each, views in of for view in views or ()]
 
     def are_known(self) -> bool:
-        """Whether all of them are cumulative, and of the kinds that are known here."""
+        """Whether all aggregations are cumulative, and of the kinds that are known here."""
         temporalities = self._storage._instrument_class_temporality.values()
         kinds = {type(view._aggregation).__name__ for _, view in self.views()}
         return {each.name for each in temporalities} == {"CUMULATIVE"} and kinds <= _KINDS
 
 
 def aggregations_of(reader: object) -> Aggregations | None:
-    """What a reader collects, or None where it has to collect all itself each time.
+    """What a reader collects, or None where its own `collect` has to be called.
 
-    So it has where the SDK is not as it is known to be, or measures how long that takes.
+    That is so where the SDK has changed, and where it measures how long its `collect` takes.
     """
     if (
         not aggregations.DIRECT
@@ -75,7 +75,7 @@ def aggregations_of(reader: object) -> Aggregations | None:
 
 
 class Series:
-    """The series of one view of an instrument, of which those are told that may have changed."""
+    """The series of one view of an instrument, of which it finds those that may have changed."""
 
     def __init__(self, instrument: Any, view: Any) -> None:
         self.scope = instrument.instrumentation_scope
@@ -100,10 +100,10 @@ class Series:
                 yield index, found[index]
 
     def collect(self, index: int, aggregation: Any, is_known: bool) -> Any:
-        """What the SDK collects of an aggregation, if anything.
+        """The SDK's point of an aggregation, or None.
 
-        Of one whose last point is known, and which has no exemplars, that is a tuple: the sum or,
-        of a histogram, the counts, the sum, the least and the greatest value.
+        A tuple, which is cheaper, if the last point is known and there are no exemplars: the sum
+        or, of a histogram, the counts, the sum, the least and the greatest value.
         """
         if is_known and self._advances and not getattr(aggregation._reservoir, _EXEMPLARS, True):
             advanced = _advanced(aggregation)
@@ -136,7 +136,7 @@ class Series:
 
 
 def _advanced(each: Any) -> tuple[Any, ...] | None:
-    """What `collect` adds up, for a tenth of the cost as no objects are made."""
+    """What `collect` returns, as plain numbers: without objects, it costs a tenth."""
     with each._lock:
         value, before = each._value, each._previous_value
         if value is None or before is None:

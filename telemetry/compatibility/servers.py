@@ -18,7 +18,7 @@ _DEPTH = 8
 
 
 def started_as_worker() -> bool:
-    """Whether a server's supervisor has started this process, which nothing public tells."""
+    """Whether a server's supervisor has started this process. There is no public check for it."""
     # A process that multiprocessing has started has it imported.
     process = sys.modules.get("multiprocessing.process")
     current: Callable[[], object] | None = getattr(process, "current_process", None)
@@ -31,7 +31,7 @@ def started_as_worker() -> bool:
 
 
 def is_gunicorn_loaded() -> bool:
-    """Whether this is a process of gunicorn's, or one that uses it."""
+    """Whether this process has imported gunicorn's arbiter: it is most likely one of gunicorn's."""
     return ARBITER_MODULE in sys.modules
 
 
@@ -42,9 +42,9 @@ def is_gunicorns_arbiter() -> bool:
 
 
 def _functions_of_arbiter() -> set[str]:
-    """The functions of gunicorn's arbiter that the main thread is in.
+    """The functions of gunicorn's arbiter that are on the stack of the main thread.
 
-    It calls the application in the midst of them: in the workers, which it forks, as well.
+    They are below the application in the workers as well, which the arbiter forks while they run.
     """
     functions = set[str]()
     if not is_gunicorn_loaded():
@@ -60,9 +60,9 @@ def _functions_of_arbiter() -> set[str]:
 def client_has_left(receive: Callable[..., Any]) -> bool | None:
     """Whether the client has closed its connection, or None where the server does not tell.
 
-    To receive ASGI's message would take it from the application, and would invite a client that
-    waits with ``Expect: 100-continue`` to send its body. uvicorn has the answer in the object that
-    `receive` is a method of, below the functions that others, as FastAPI, have put around it.
+    Receiving ASGI's message would take it from the application, and would tell a client that waits
+    with ``Expect: 100-continue`` to send its body. In uvicorn, the object that `receive` is a
+    method of knows; FastAPI and middlewares wrap `receive` in functions of their own.
     """
     for _ in range(_DEPTH):
         left = getattr(getattr(receive, "__self__", None), "disconnected", None)
