@@ -1,4 +1,4 @@
-"""Exponential histograms with classic buckets, as text has them."""
+"""Exponential histograms as classic buckets, the only ones that text has."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from telemetry.sdk.points import Buckets, Exponential, newest
 from telemetry.sdk.snapshot import Identity, Kind, Snapshot, Stream
 from telemetry.sdk.steps import Steps, result_of
 
-# What a series counts up to a bound is missing in a sum with series that have the bound. Of
-# durations, all have those from 1 ms to 16 s.
+# Exponents of bounds that all series of a unit have: `sum by (le)` is wrong where some series lack
+# a bound. The first bound is one below: durations have those from 1 ms to 16 s.
 _ALWAYS = {"s": (-9, 4)}
 
 
@@ -39,7 +39,7 @@ def _with_native(buckets: Buckets, native: Exponential) -> Classic:
 
 @dataclass(slots=True)
 class _Known:
-    """A stream, the octaves of each of its points, and what was made of it."""
+    """A stream, the counts of its points by powers of two, and the classic stream made of it."""
 
     stream: Stream
     octaves: dict[str, Mapping[int, int]]
@@ -49,8 +49,8 @@ class _Known:
 class ClassicBuckets:
     """Makes classic buckets of exponential ones, with powers of two as bounds, which is exact.
 
-    The bounds of a metric are those that its values lie between, so that they only become more.
-    What has not changed since the last time stays the same object.
+    The bounds of a metric enclose all values that it has had, so that bounds are only ever added.
+    Points and streams that have not changed stay the same objects.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What metrics are called on a page, and which of their series are shown together."""
+"""Families of metrics on a page: their names, and the series that are shown in each."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ _logger = limited_logger(__name__)
 
 # https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/.
 _SCOPE_LABEL = "otel_scope_name"
-# The names that a family of each type takes beside its own, by OpenMetrics.
+# What OpenMetrics appends to a family's name, by its type, for the names of its samples.
 _SUFFIXES = {
     "counter": ("_total", "_created"),
     "gauge": (),
@@ -27,7 +27,7 @@ _SUFFIXES = {
     "info": ("_info",),
 }
 _MAX_EXEMPLAR_LENGTH = 128
-# So many series are written in one step: some 0.1 ms.
+# Series that are written in one step, which takes some 0.1 ms.
 _STEP = 16
 
 Labels = Sequence[tuple[str, str]]
@@ -48,22 +48,22 @@ class Family:
     """All streams that are shown under one name, and each of their series as written last."""
 
     name: str
-    sample: str  # The name of its samples but for a histogram's suffixes.
+    sample: str  # The name of its samples, without the suffixes of a histogram.
     kind: str
     unit: str
     description: str
-    # The labels that tell a stream from the others, and its bounds as the writer prepares them.
+    # Of each, labels that only it has, and its bounds in the form that the writer takes.
     streams: Sequence[tuple[Identity, Mapping[str, str], Any]]
     series: dict[Identity, dict[str, _Series]] = field(default_factory=dict)
 
 
 class FamilyWriter(ABC):
-    """Writes snapshots family by family, in the one format or the other.
+    """Writes snapshots family by family, in one of the formats.
 
-    Names, units and label names are those of OpenTelemetry's Prometheus exporter. Every page is
-    one that Prometheus takes, whatever instruments an application has: series that would have
-    the same name and labels are added up (of gauges, the last one stays), and a metric whose
-    name another one has taken is left out, with a log line that names it.
+    Names, units and label names are those of OpenTelemetry's Prometheus exporter. Prometheus
+    accepts every page, whatever instruments an application has: series that would have the same
+    name and labels are added up (of gauges, the last one stays), and a metric whose name another
+    one has taken is left out, with a log line that names it.
     https://prometheus.io/docs/instrumenting/exposition_formats/
     """
 
@@ -81,7 +81,7 @@ class FamilyWriter(ABC):
         resource: Mapping[str, Any],
         further: Callable[[Collection[str]], bytes] = lambda _: b"",
     ) -> bytes:
-        """The page: ``target_info``, the snapshot, and what `further` makes of the names taken."""
+        """A page: ``target_info``, the snapshot, and what `further` returns for the taken names."""
         slices = self.slices(snapshot, resource, further)
         return b"".join(part for parts in slices for part in parts or ())
 
@@ -91,10 +91,10 @@ class FamilyWriter(ABC):
         resource: Mapping[str, Any],
         further: Callable[[Collection[str]], bytes],
     ) -> Iterator[Sequence[bytes] | None]:
-        """The page in slices of several parts, each of which takes a fraction of a millisecond.
+        """The page in slices, lists of parts, each of which takes a fraction of a millisecond.
 
-        Of a series whose point is the same object as when it was written last, what is written is
-        as it was. None comes before what `further` makes, which takes as long as it does.
+        A series whose point is still the same object is not written again. None comes before
+        `further` is called, which may take longer.
         """
         definitions = [
             (each.identity, each.unit, each.description, each.kind, each.bounds)
@@ -112,7 +112,7 @@ class FamilyWriter(ABC):
 
     @abstractmethod
     def target(self, labels: Labels) -> bytes:
-        """What tells of the resource."""
+        """The family ``target_info``, with the attributes of the resource."""
 
     @abstractmethod
     def family(self, family: Family, series: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -120,15 +120,15 @@ class FamilyWriter(ABC):
 
     @abstractmethod
     def bounds(self, bounds: Sequence[float]) -> Any:
-        """The bounds of a stream's buckets, as `series` takes them."""
+        """The bounds of a stream's buckets, in the form that `series` takes."""
 
     @abstractmethod
     def labels(self, labels: Labels) -> Any:
-        """The labels of a series, as `series` takes them; the same are equal."""
+        """The labels of a series, in the form that `series` takes; the same labels are equal."""
 
     @abstractmethod
     def series(self, family: Family, bounds: Any, labels: Any, point: Point) -> bytes:
-        """A series."""
+        """One series, as the format has it."""
 
     def _plan(self, snapshot: Snapshot) -> list[Family]:
         """The families that there is a name for, in the order of their first streams."""
@@ -142,7 +142,7 @@ class FamilyWriter(ABC):
                 group.append(stream)
         self.names = {"target_info"}
         families: dict[str, Family] = {}
-        # Counters, which can do with one name only, come after those that cannot.
+        # Counters come last: they can do with one name where others have taken the rest.
         for sample in sorted(groups, key=lambda each: groups[each][0].kind == Kind.COUNTER):
             group = groups[sample]
             family = self._family(sample, group)
@@ -207,9 +207,9 @@ class FamilyWriter(ABC):
 
 
 def exemplar_labels(exemplar: Exemplar) -> Sequence[tuple[str, str]]:
-    """The span's ids and the attributes that a view has left out, as the exporter's specification.
+    """The span's ids, and the attributes that a view has left out, as OpenTelemetry specifies.
 
-    Without those attributes if all together were longer than OpenMetrics allows:
+    Only the ids if all together would be longer than OpenMetrics allows:
     https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars.
     """
     ids = {"trace_id": exemplar.trace, "span_id": exemplar.span} if exemplar.trace else {}

@@ -19,17 +19,17 @@ from telemetry.sdk.exposition.protobuf import (
 from telemetry.sdk.points import Buckets, Exemplar, Exponential, Number, Point
 from telemetry.sdk.snapshot import Kind
 
-# The scales that Prometheus has, as schemas.
+# The scales that Prometheus supports; it calls them schemas.
 _MIN_SCALE, _MAX_SCALE = -4, 8
-# As most changes from bucket to bucket are.
+# Encoded once, as most differences between neighbouring buckets are that small.
 _SMALL = {number: zigzag(number) for number in range(-64, 64)}
 _TYPES: dict[str, Type] = {Kind.COUNTER: Type.COUNTER, Kind.HISTOGRAM: Type.HISTOGRAM}
 
 
 class NativeWriter(FamilyWriter):
-    """Writes snapshots as text has them, and with the native histograms of `ClassicBuckets`.
+    """Writes all that text has, and the native histograms that `ClassicBuckets` keeps.
 
-    A Prometheus that does not store native histograms takes the classic buckets beside them.
+    A Prometheus that does not store native histograms stores the classic buckets.
     """
 
     def target(self, labels: Labels) -> bytes:
@@ -76,11 +76,11 @@ def _classic(bounds: Sequence[bytes], point: Buckets) -> bytes:
 
 
 def _native(point: Exponential) -> bytes:
-    """What a native histogram has beside the classic one; nothing at a scale without a schema."""
+    """The fields that a native histogram has in addition, or none if no schema has its scale."""
     point = point.downscaled(_MAX_SCALE)
     if point.scale < _MIN_SCALE:
         return b""
-    # A span without buckets tells it from a classic histogram where there are only zeros.
+    # Where there are only zeros, an empty span still marks it as a native histogram.
     positive = _side(12, 13, *point.positive) or embedded(12, b"")
     numbers = signed(5, point.scale) + whole(7, point.zeros)
     negative = _side(9, 10, *point.negative)

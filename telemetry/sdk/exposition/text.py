@@ -11,7 +11,7 @@ from telemetry.sdk.points import Buckets, Exemplar, Number, Point
 from telemetry.sdk.safe import Real
 from telemetry.sdk.snapshot import Kind
 
-# So many series are handed over together: some 50 KB of histograms, for which gzip needs 0.2 ms.
+# Series that are handed over together: some 50 KB of histograms, for which gzip needs 0.2 ms.
 _SLICE = 32
 
 _Labels = tuple[str, str]
@@ -42,21 +42,21 @@ class TextWriter(FamilyWriter):
             description = description.replace('"', r"\"")
         header = f"# HELP {name} {description}\n# TYPE {name} {family.kind}\n"
         if self.openmetrics:
-            # Prometheus's type-and-unit-labels take the unit of the family before without it.
+            # Without it, Prometheus's type-and-unit-labels take the unit of the family before.
             header += f"# UNIT {name} {family.unit}\n"
         yield [header.encode()]
         for first in range(0, len(series), _SLICE):
             yield series[first : first + _SLICE]
 
     def bounds(self, bounds: Sequence[float]) -> str:
-        """A line for each bucket, without its name and other labels."""
+        """A format with a line for each bucket, without its name and its other labels."""
         return "\n".join(f"{bound} %d" for bound in (*map(floatToGoString, bounds), "+Inf"))
 
     def labels(self, labels: Labels) -> _Labels:
-        """All of them in the order of their names, and those that come before ``le``."""
+        """All labels in the order of their names, and those that come before ``le``."""
         texts = sorted(_label(*each) for each in labels)
         every = ",".join(texts)
-        # Several metrics have series with the same labels, which are kept once.
+        # Several metrics have series with the same labels: their text is kept once.
         whole = intern(f"{{{every}}}" if every else "")
         return whole, "".join(f"{each}," for each in texts if each < "le=")
 
@@ -66,10 +66,10 @@ class TextWriter(FamilyWriter):
         if isinstance(point, Buckets):
             after = whole[len(before) + 1 : -1]
             start, end = f'{name}_bucket{{{before}le="', f'",{after}}} ' if after else '"} '
-            # In C, for all buckets at once: labels may have spaces, but no line feeds.
+            # String methods format all buckets at once. Labels may have spaces, but no line feeds.
             lines = (bounds % tuple(accumulate(point.counts))).replace(" ", end)
             lines = f"{start}{lines}".replace("\n", f".0\n{start}") + ".0\n"
-            # A sum of negative values can fall, which a counter's must not: OpenMetrics 1.0.
+            # With negative values a sum can decrease, which OpenMetrics 1.0 does not allow.
             if not bounds.startswith("-"):
                 lines += f"{name}_count{whole} {point.total}.0\n"
                 lines += f"{name}_sum{whole} {_number(point.sum)}\n"

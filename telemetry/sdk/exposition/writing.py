@@ -28,7 +28,7 @@ _FAMILIES: dict[Exposition, Callable[[Any], bytes]] = {
 
 
 class PageWriter:
-    """Writes pages, and keeps of each format what rests."""
+    """Writes pages, and keeps what was written in each format for the next one."""
 
     def __init__(self) -> None:
         # prometheus_client's own variable: without these lines the page has fewer series.
