@@ -15,7 +15,7 @@ _ABANDONED = 3_600.0
 
 
 def remove_abandoned(base: Path, own: Path) -> None:
-    """Remove what groups that have ended have left behind."""
+    """Remove the folders of groups that have ended."""
     try:
         for path in base.iterdir():
             if path != own and is_private(path) and _is_abandoned(path):
@@ -28,7 +28,7 @@ def _is_abandoned(path: Path) -> bool:
     alive = list(path.glob("*.alive"))
     if any(PrivateFolder(path).is_locked(each.name) for each in alive):
         return False
-    # Of a named group, and of a process in another container, nobody knows whether it ends.
+    # A named group may start again, and a process in another container cannot be seen: wait.
     idle = time.time() - max(each.lstat().st_mtime for each in [path, *alive])
     if is_named(path.name):
         return idle > _RESTART

@@ -45,7 +45,7 @@ os.register_at_fork(
 
 
 class Version(NamedTuple):
-    """What is other when a file has been replaced or written to."""
+    """What changes when a file is replaced or written to."""
 
     inode: int
     modified: int
@@ -74,11 +74,11 @@ class PrivateFolder:
         os.replace(temporary, self.path / name)
 
     def touch(self, name: str) -> None:
-        """Have a file of this name."""
+        """Create a file of this name, unless there is one."""
         os.close(os.open(self.path / name, os.O_CREAT | os.O_WRONLY | _OPEN, 0o600))
 
     def version(self, name: str) -> Version | None:
-        """What is other when a file has been changed, or None where there is none."""
+        """What changes when a file is changed, or None if there is no such file."""
         try:
             found = (self.path / name).lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -97,9 +97,9 @@ class PrivateFolder:
 
     @contextmanager
     def locked(self, timeout: float = 0.0) -> Iterator[bool]:
-        """Keep other processes that ask for the same out for a moment. Whether it worked.
+        """Hold the folder's lock. Yields whether it could be taken.
 
-        It waits for the given seconds at most: the process that has the lock may be stopped.
+        It waits for `timeout` seconds at most: the process that has the lock may be stopped.
         """
         deadline = time.monotonic() + timeout
         while (lock := self.try_lock(_LOCK)) is None and time.monotonic() < deadline:
@@ -113,7 +113,7 @@ class PrivateFolder:
     def try_lock(self, name: str, kind: int = fcntl.LOCK_EX, *, create: bool = True) -> int | None:
         """Lock a file, for `release`, without waiting. None where another process has the lock.
 
-        The kernel lets go of it however the process ends.
+        The kernel releases it however the process ends.
         """
         flags = os.O_RDWR | _OPEN | (os.O_CREAT if create else 0)
         with _Locked.guard:
@@ -146,7 +146,7 @@ class PrivateFolder:
 
 
 def release(lock: int) -> None:
-    """Let go of a lock. Nothing happens in a child of the process that took it."""
+    """Release a lock. In a child of the process that took it, nothing happens."""
     with _Locked.guard:
         if lock in _Locked.descriptors:
             _Locked.descriptors.remove(lock)
@@ -156,8 +156,8 @@ def release(lock: int) -> None:
 def base_folder() -> Path:
     """A folder that belongs to this user, for groups of workers, created if needed.
 
-    All processes with the same environment get the same one, also while a disk is full. Where
-    its name is taken by something else, as another user may do, it has one that nobody can guess.
+    All processes with the same environment get the same one, also while a disk is full. If its
+    name is taken, for example by another user, it gets a name that nobody can guess.
     """
     parent = _parent()
     name = f"fastapi-otel-metrics-{os.getuid()}"

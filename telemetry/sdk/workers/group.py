@@ -35,8 +35,8 @@ def named_group() -> str | None:
 def worker_group() -> str | None:
     """A name that the workers of one service share and that no other service has, or None.
 
-    It is that of the variable or, in a worker of uvicorn (with ``--workers`` or ``--reload``),
-    gunicorn, hypercorn or granian, made of the process that started it and when that one did.
+    It is the value of the variable or, in a worker of uvicorn (with ``--workers`` or ``--reload``),
+    gunicorn, hypercorn or granian, made of the id and the start time of its parent process.
     To be called in the thread that serves the application.
     """
     if (named := named_group()) or not started_as_worker():
@@ -56,17 +56,17 @@ def worker_group() -> str | None:
 
 
 def is_named(group: str) -> bool:
-    """Whether a group was named, so that nobody knows when its service starts and ends."""
+    """Whether a variable names the group, so that its service has no start or end to be seen."""
     return group.startswith(_NAMED)
 
 
 def process_name(pid: int) -> str:
-    """A name that a process has, and none after it that gets the same process id."""
+    """A name that no later process has, even one that gets the same process id."""
     return f"{_namespace()}-{pid}-{started(pid)}"
 
 
 def has_ended(name: str) -> bool:
-    """Whether the process whose `process_name` this begins with has ended, as far as is known."""
+    """Whether a process is known to have ended. The name begins with its `process_name`."""
     namespace, pid, start = name.split("-")[:3]
     if namespace != str(_namespace()):
         return False
@@ -90,7 +90,7 @@ def started(pid: int) -> int:
 
 
 def _namespace() -> int:
-    """Containers that share a folder number their processes each from 1."""
+    """The PID namespace: containers that share a folder each number processes from 1."""
     try:
         return Path("/proc/self/ns/pid").stat().st_ino
     except OSError:

@@ -18,14 +18,14 @@ _LINK = "leader"
 
 
 class Leadership:
-    """A worker's claim to lead its group: ``leader`` is a link that has the leader's name.
+    """A worker's claim to lead its group: the link ``leader`` in the folder names the leader.
 
-    It leads where it asks first. When that one has ended, it is the next one that asks; when that
-    one has not been able to publish for `LEASE` seconds, from its second question on.
+    The first worker that asks leads. Once it has ended, the next one that asks takes over. If it
+    has only failed to publish for `LEASE` seconds, the next one leads from its second call on.
     """
 
     def __init__(self, worker: str, is_alive: Callable[[str], bool]) -> None:
-        # Who is about to end takes over from nobody.
+        # A worker that is about to end does not take over.
         self.ends = False
         self._worker = worker
         self._is_alive = is_alive
@@ -49,7 +49,7 @@ class Leadership:
                 following.unlink(missing_ok=True)
                 following.symlink_to(self._worker)
                 following.replace(link)
-                # One that hangs is given a moment to see that it leads no more.
+                # A leader that hangs gets a moment to see that it does not lead any more.
                 return not alive
             if not self.ends:
                 link.symlink_to(self._worker)
@@ -68,7 +68,7 @@ class Leadership:
                 os.utime(link, follow_symlinks=False)
 
     def give_up(self, folder: Path) -> None:
-        """Lead no more, if this worker does."""
+        """Stop leading, if this worker leads."""
         if self.claim(folder):
             (folder / _LINK).unlink(missing_ok=True)
 

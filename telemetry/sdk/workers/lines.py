@@ -1,6 +1,6 @@
-"""Snapshots as text: a line for each point, so that of two of them only what differs is read.
+"""Snapshots as text with a line for each point, so that only lines that have changed are parsed.
 
-A paragraph for each stream begins with its definition; a last one shows that nothing is missing.
+Each stream is a paragraph that begins with its definition; a last one shows that the text is whole.
 """
 
 import json
@@ -23,7 +23,7 @@ _POINTS: dict[Kind, Any] = {
     Kind.HISTOGRAM: Buckets,
     Kind.EXPONENTIAL: Exponential,
 }
-# What comes last in a point is no number.
+# The fields of a point that come before this one are numbers.
 _EXEMPLARS = {kind: point._fields.index("exemplars") for kind, point in _POINTS.items()}
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -65,7 +65,7 @@ class Reader:
     def read(self, text: str) -> Snapshot:
         """The snapshot that was written, without the streams that cannot be read.
 
-        A ValueError tells of what is no such text, or a part only.
+        It raises a ValueError if the text is not a snapshot, or only a part of one.
         """
         started, *paragraphs = text.split("\n\n")
         if not paragraphs or paragraphs.pop() != _END:
@@ -96,7 +96,7 @@ class Reader:
 
 
 def _with_rest(point: Point) -> Point:
-    """The same point, with what rounding has taken from its sum beside the sum."""
+    """The same point, with its sum as a pair: the sum, and what rounding has taken from it."""
     name = "value" if isinstance(point, Number) else "sum"
     number: Any = getattr(point, name)
     if not isinstance(number, Sum):

@@ -1,4 +1,4 @@
-"""A worker of a group: it publishes what it has measured, and adds up what all have.
+"""A worker of a group: it publishes what it has measured, and adds up what all have measured.
 
 A folder for each group holds, for each worker, what it has measured (``<worker>.json``) and a
 file that it keeps locked for as long as it lives (``<worker>.alive``). ``ended.json`` holds the
@@ -30,10 +30,10 @@ from telemetry.sdk.workers.lines import Reader, Writer
 _logger = limited_logger(__name__)
 
 INTERVAL = 0.4
-"""Seconds between two publications, of which a worker that is killed loses the last."""
+"""Seconds between publications. A worker that is killed loses what came after its last one."""
 
 _LOCK_TIMEOUT = 1.0
-_PATIENCE = 2.0
+_READ_TIMEOUT = 2.0
 _MAX_FOLDED = 64
 
 _ENDED = "ended.json"
@@ -42,7 +42,7 @@ _SEVERAL = "several"
 
 
 class _Read(NamedTuple):
-    """What was read of another worker, and of which version of its file."""
+    """What was read of another worker, and from which version of its file."""
 
     version: folder.Version | None
     snapshot: Snapshot
@@ -50,7 +50,7 @@ class _Read(NamedTuple):
 
 
 class _Ended(NamedTuple):
-    """The sum of what ended workers have measured: of how many, and which were the last."""
+    """The sum of what ended workers have measured, their number, and the names of the last ones."""
 
     workers: int = 0
     folded: tuple[str, ...] = ()
@@ -60,9 +60,9 @@ class _Ended(NamedTuple):
 class Worker:
     """This process's part in its group. Only `total` raises an error of the file system.
 
-    What was read of another worker is kept until something newer is read, or it is among the
-    ended: a disk that is full, a file that is overwritten or a folder that is deleted takes
-    nothing back that was shown. Nothing here waits for a process that may have been stopped.
+    What was read of another worker is kept until something newer is read, or until it is in the
+    sum of the ended: no counter decreases because a disk is full, a file is overwritten or a folder
+    is deleted. Nothing here waits for a process that may have been stopped.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Worker:
         self.name = f"{process_name(os.getpid())}-{uuid4().hex[:8]}"
         # Whether the others cannot see what this worker measures now.
         self.failed = False
-        # Seconds since that one of the other workers published that has not for longest.
+        # The age in seconds of the oldest data of the other workers that are alive.
         self.data_age = 0.0
         self._group = group
         self._limit = limit
@@ -117,7 +117,7 @@ class Worker:
         Thread(target=run, name="metrics sharing", daemon=True).start()
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Let the other workers know what this one has measured so far. Whether it worked."""
+        """Let the other workers read what this one has measured so far. Whether it worked."""
         try:
             self._join()
             file = f"{self.name}.json"
@@ -174,7 +174,7 @@ class Worker:
         return self._several
 
     def resource(self, own: Resource) -> Resource:
-        """The service's resource: that of this worker, with the id of the first one's instance."""
+        """The service's resource: this worker's, with the instance id of the first worker."""
         if self._instance is None:
             default = str(uuid5(NAMESPACE_URL, f"fastapi-otel-metrics:{self._group}"))
             instance = str(own.attributes.get(SERVICE_INSTANCE_ID, default))
@@ -196,7 +196,7 @@ class Worker:
         return self._leadership.claim(self._folder.path)
 
     def leave(self, snapshot: Snapshot) -> bool:
-        """Publish for the last time, most likely. Whether this worker leads."""
+        """Publish, most likely for the last time. Whether this worker leads."""
         self.publish(snapshot)
         try:
             with self._folder.locked(_LOCK_TIMEOUT):
@@ -210,10 +210,10 @@ class Worker:
             return self.is_alone
 
     def hand_over(self) -> bool | None:
-        """Stop leading. Whether no other worker goes on.
+        """Stop leading. Whether no other worker remains.
 
-        None, and this one leads on, where another one has left since `total` was asked for:
-        nobody else would send what that one had measured last.
+        None if this worker goes on leading, because another one has left since `total` was called:
+        nobody else would send what that one measured last.
         """
         try:
             with self._folder.locked(_LOCK_TIMEOUT):
@@ -243,7 +243,7 @@ class Worker:
             return Snapshot()
 
     def _join(self) -> None:
-        """Be in the group's folder, also when that was deleted or another one is used now."""
+        """Join the group's folder, again if it was deleted or if another one is used now."""
         if self._alive is not None:
             if self._folder.version(f"{self.name}.alive") is not None:
                 return
@@ -260,7 +260,7 @@ class Worker:
             return
         names = self._names()
         if is_named(self._group) and not any(map(self._is_alive, names)):
-            # The last service of that name has ended. Not what other workers write meanwhile.
+            # The last service of that name has ended. Files of workers that join now are kept.
             self._remove([_ENDED, *(file for name in names for file in self._files_of(name))])
         remove_abandoned(base, self._folder.path)
 
@@ -274,12 +274,12 @@ class Worker:
         return sorted(name for name in names if WORKER.fullmatch(name))
 
     def _read_others(self) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
-        """What the other workers have measured that live, and those that have ended.
+        """What the other workers have measured: those that are alive, and those that have ended.
 
-        A worker whose file was deleted or overwritten writes it again soon, and is waited for.
-        One that does not is shown as it was.
+        A worker whose file was deleted or overwritten soon writes it again, and is waited for. If
+        it does not, what was read of it last stays.
         """
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _READ_TIMEOUT
         while True:
             alive, unclear = self._read_files()
             if not unclear - self._given_up:
@@ -294,10 +294,10 @@ class Worker:
         return living, dead
 
     def _read_files(self) -> tuple[set[str], set[str]]:
-        """Read what is new. The workers that live, and those of which something may be missing.
+        """Read what is new. The workers that are alive, and those that may be read incompletely.
 
-        It needs no lock: who adds an ended worker to the sum of the ended writes that sum first
-        and then removes the worker's file, so the files are read in the other order.
+        It needs no lock: the sum of the ended is written before the files of the workers in it are
+        removed, and read after them.
         """
         names = {*self._names(), *self._others} - {self.name}
         alive = {name for name in names if self._is_alive(name)}
@@ -306,7 +306,7 @@ class Worker:
         names.difference_update(self._ended.folded)
         for name in self._others.keys() - names:
             del self._others[name]
-        # What ended and was never read is not waited for: it may be anything.
+        # A worker that ended and was never read is not waited for: the file may be anything.
         known = self._others.keys()
         return alive & names, names & (alive | read | known) - (read & known)
 
@@ -315,7 +315,7 @@ class Worker:
         return known is not None and known.version == self._folder.version(f"{name}.json")
 
     def _read_worker(self, name: str) -> bool:
-        """Whether all is known that a worker has published."""
+        """Read what a worker has published. Whether all of it is known now."""
         if self._knows(name):
             return True
         try:
@@ -333,7 +333,7 @@ class Worker:
         return True
 
     def _read_ended(self) -> None:
-        """Know the sum of the ended, but not one of fewer workers than before."""
+        """Read the sum of the ended, unless it is of fewer workers than the one known."""
         version = self._folder.version(_ENDED)
         if version is None or version == self._ended_version:
             return
@@ -344,7 +344,7 @@ class Worker:
             if (new := ended.workers - self._ended.workers) < 0:
                 return
             if new > len(ended.folded):
-                # Too many since this worker has looked: it is unknown who they were.
+                # More have ended since the last look than the file names: which ones is unknown.
                 self._others.clear()
             self._ended, self._ended_version = ended, version
         except FileNotFoundError:
@@ -359,7 +359,7 @@ class Worker:
         self._ended_version = self._folder.version(_ENDED)
 
     def _keep_ended(self) -> None:
-        """Know the sum of the ended, and restore it where it was deleted or overwritten."""
+        """Read the sum of the ended, and restore it if it was deleted or overwritten."""
         self._read_ended()
         if self._ended.workers and self._folder.version(_ENDED) != self._ended_version:
             with self._folder.locked() as locked:
@@ -377,7 +377,7 @@ class Worker:
                 new = {name: dead[name] for name in sorted(dead.keys() - set(self._ended.folded))}
                 folded = (*self._ended.folded, *new)[-_MAX_FOLDED:]
                 total = self._sum_of_ended(new)
-                # One that is killed between the next two steps has folded them all the same.
+                # If this one is killed between the next two steps, they are in the sum already.
                 self._write_ended(_Ended(self._ended.workers + len(new), folded, total))
                 for name in dead.copy():
                     del dead[name]
@@ -402,7 +402,7 @@ class Worker:
 
     def _is_alive(self, name: str) -> bool:
         locked = self._folder.is_locked(f"{name}.alive")
-        # Where the file is gone, it may have been deleted with the folder.
+        # Without the file it may still be alive: the folder may have been deleted.
         return not has_ended(name) if locked is None else locked
 
     def _age(self, name: str) -> float:
