@@ -31,7 +31,7 @@ class Names:
     def total(
         self, metric: str, by: str, window: str, *matchers: str, function: str = "increase"
     ) -> str:
-        """How much all series of a metric have grown in a window, or in one `@ end()`."""
+        """How much all series of a metric have grown in a window, which may end in `@ end()`."""
         window, at, end = window.partition(" @ ")
         grown = f"{function}({self.select(metric, *matchers)}[{window}]{at}{end})"
         if "path" in by and self.path != "path":
@@ -53,8 +53,8 @@ class Names:
     ) -> str:
         """What a function, as in ``histogram_quantile(0.5, {})``, tells of a histogram.
 
-        Of the native one or, where there is none, of the classic one. Only functions that
-        VictoriaMetrics knows as well: not `histogram_count` and `histogram_sum`.
+        Of the native one or, where there is none, of the classic one. VictoriaMetrics must know
+        the function, too: it has neither `histogram_count` nor `histogram_sum`.
         """
         native, classic = (
             asked.format(self.total(metric, labels, window, *matchers, function=function))

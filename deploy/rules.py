@@ -30,7 +30,7 @@ groups:
     rules:"""
 
 _OPERATOR = """\
-# Made from prometheus/rules by: python -m grafana
+# Made from prometheus/rules and prometheus/native by: python -m grafana
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
