@@ -62,7 +62,7 @@ class LoopDelay:
         delay = meter.create_histogram(
             "app_event_loop_delay",
             unit="s",
-            description="How long the event loop made a timer wait, asked every 40 ms.",
+            description="How late a timer of the event loop fires, as the loop was blocked.",
             explicit_bucket_boundaries_advisory=BUCKETS,
         )
         self._bound = Bound(delay, {})

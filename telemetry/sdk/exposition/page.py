@@ -25,7 +25,7 @@ TIMEOUT = 5.0
 Add = Callable[[Sequence[bytes]], object]
 """Takes the next parts of a page."""
 
-# In seconds. Where a loop is busy, each slice has to wait for all requests that are there.
+# In seconds. In a busy loop, each slice has to wait for all requests that are there.
 _SLICE = 0.002
 # Bytes that are compressed together, as small parts become larger: some 0.3 ms.
 _CHUNK = 65_536
@@ -47,12 +47,12 @@ class Writing(NamedTuple):
 
 
 class Page:
-    """Has the page written in the event loop that a scrape has come to, in slices of 2 ms.
+    """Writes pages in the event loop that serves the scrape, in slices of 2 ms.
 
-    A step that may block, as the callbacks of users do, is made in a thread. Scrapes that ask while
-    a page of the same format is being written share it. In a flood of scrapes a page is followed by
-    a cooldown of four times as long as it took, half a second at most, which leaves the processor
-    to the application; who has not scraped for a while need not wait for it. Where it is `native`,
+    A step that may block, such as a callback of the user, runs in a thread. Scrapes that come while
+    a page of the same format is being written share it. In a flood of scrapes, a page is followed
+    by a cooldown of four times as long as it took, half a second at most, which leaves the
+    processor to the application; a scrape after that does not wait. Where it is `native`,
     there is the protobuf format as well.
     """
 
@@ -67,7 +67,7 @@ class Page:
         when_forked(self._forked)
 
     def get(self, form: Format) -> Writing:
-        """The page in a format: the one that is being written or, where none is, a new one."""
+        """The page in a format: the one that is being written, or else a new one."""
         with self._lock:
             writing = self._writing.get(form)
             if writing:
@@ -134,7 +134,7 @@ class Page:
         return b"".join([*parts, made.compress(bytes(waiting)), made.flush()])
 
     def _forked(self) -> None:
-        """A lock that another thread held when this process was forked is held for ever."""
+        """Make new locks: one that another thread held at the fork would stay locked for ever."""
         self._lock = Lock()
         self._turn = Lock()
         self._writing.clear()
