@@ -59,6 +59,7 @@ def test_a_series_began_after_the_collection_that_did_not_have_it() -> None:
         stream = collection.snapshot(data, began).streams["x", "seen", 0]
         return {key: point.start for key, point in stream.points.items()}
 
+    time.sleep(0.01)
     first = starts()
     assert first == {'{"of":"a"}': collection.started}
     time.sleep(0.01)
