@@ -386,7 +386,8 @@ def test_another_worker_goes_on_when_the_one_that_pushes_hangs(
         (group,) = (tmp_path / "tmp").glob("fastapi-otel-metrics-*/*")
         leader = int(os.readlink(group / "leader").split("-")[1])
         page = f"http://localhost:{port}/metrics"
-        assert "orders_total 400" in get(page)
+        # The leader listens from its next turn on.
+        wait_for(lambda: "orders_total 400" in get(page), "its port is open")
         if how == "it is stopped":
             os.kill(leader, signal.SIGSTOP)
         else:
