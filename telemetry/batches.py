@@ -16,3 +16,9 @@ class Batch(Protocol):
 
 
 batches: WeakSet[Batch] = WeakSet()
+
+
+def flush() -> Iterator[None]:
+    """Record what waits in all batches, in steps."""
+    for batch in list(batches):
+        yield from batch.flush()

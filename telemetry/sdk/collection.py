@@ -13,7 +13,7 @@ import opentelemetry.sdk.metrics.export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from telemetry.batches import batches
+from telemetry import batches
 from telemetry.compatibility.callbacks import guard_callbacks
 from telemetry.compatibility.series import Aggregations, Series
 from telemetry.logger import limited_logger
@@ -93,9 +93,8 @@ class Collection:
         It may be asked for by several at once, whose steps then alternate.
         """
         # Otherwise a callback records all of it at once, which takes milliseconds.
-        for batch in list(batches):
-            for _ in batch.flush():
-                yield False
+        for _ in batches.flush():
+            yield False
         for instrument in aggregations.asynchronous():
             yield instrument.instrumentation_scope.name != METER or aggregations.lock.locked()
             with aggregations.lock:

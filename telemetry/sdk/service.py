@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.batches import batches
+from telemetry import batches
 from telemetry.compatibility.aggregations import (
     forget_measurements,
     has_measured,
@@ -240,10 +240,9 @@ class Service:
         if self._worker is None:
             return
         with self._lock:
-            for batch in list(batches):
-                for _ in batch.flush():
-                    pass
-            busy, now = any(batch.is_busy() for batch in list(batches)), time.monotonic()
+            for _ in batches.flush():
+                pass
+            busy, now = any(each.is_busy() for each in list(batches.batches)), time.monotonic()
             lately = has_measured_lately(self._reader, self._gauges)
             collects = busy or lately or now >= self._due
             if collects:
